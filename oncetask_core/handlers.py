@@ -1,0 +1,240 @@
+"""Handlers as the worker sees them: what to call, with which options, for which types."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from oncetask_core.decisions import KindRules
+from oncetask_core.errors import ConfigurationError
+from oncetask_core.limits import check_duration
+from oncetask_core.payload import check_type, decode_payload, plain
+from oncetask_core.policies import GuardedPolicy
+from oncetask_core.retry import DEFAULT_CLEANUP_RETRY, DEFAULT_RETRY, RetryPolicy
+from oncetask_core.task import OnceTask
+
+HandlerFunction = Callable[..., Any]
+"""`handler(task)` or `handler(task, context)`, a coroutine function or a plain function."""
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """One member of a group failed, for the reason `error`; a signal (`Snooze`, `GiveUp`, ...) steers it."""
+
+    error: BaseException
+
+
+class PerTask(msgspec.Struct, frozen=True):
+    """What a group handler returns to give each member an outcome of its own: a value or `Failed`, by task id."""
+
+    outcomes: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerOptions:
+    """How the tasks of one kind are run. Durations are timedeltas or seconds.
+
+    Args:
+        retry_policy: What follows a failure or crash of the handler.
+        cancellation_handler: Runs after a task was cancelled, before it ends; always for a single task.
+        cancellation_retry_policy: What follows a failure of the clean-up; it has a budget of its own.
+        lease_duration: How long a worker may vanish before its tasks are given to others.
+        renew_lease: Whether the lease is renewed each third of its duration while the handler runs.
+        timeout: How long the handler may run, None for no limit; at most the lease when it is not renewed.
+        concurrency: How many calls of the handler run at once in one worker.
+        max_group: How many tasks of one key a resource-key handler takes at once.
+        max_crashes: After so many leases that ended without a report the task fails; 0 means no limit.
+
+    Raises:
+        ConfigurationError: An option is out of bounds.
+    """
+
+    retry_policy: RetryPolicy = DEFAULT_RETRY
+    cancellation_handler: HandlerFunction | None = None
+    cancellation_retry_policy: RetryPolicy = DEFAULT_CLEANUP_RETRY
+    lease_duration: timedelta | float = timedelta(seconds=60)
+    renew_lease: bool = True
+    timeout: timedelta | float | None = timedelta(minutes=10)
+    concurrency: int = 10
+    max_group: int = 100
+    max_crashes: int = 3
+
+    def __post_init__(self) -> None:
+        _check_count(self.concurrency, "concurrency", least=1)
+        _check_count(self.max_group, "max_group", least=1)
+        _check_count(self.max_crashes, "max_crashes", least=0)
+        check_duration(self.lease_duration, "lease_duration", positive=True)
+        if self.timeout is not None:
+            check_duration(self.timeout, "timeout", positive=True)
+        for name in ("retry_policy", "cancellation_retry_policy"):
+            policy = getattr(self, name)
+            if not isinstance(policy, RetryPolicy):
+                raise ConfigurationError(
+                    value=policy,
+                    rule=f"{name} has a method delay_after(attempts, error, *, chance)",
+                    remedy="Use ExponentialBackoffPolicy(), FixedDelayPolicy(), NoRetryPolicy() or your own.",
+                )
+
+    @property
+    def lease_for(self) -> timedelta:
+        """The lease duration."""
+        return check_duration(self.lease_duration, "lease_duration", positive=True)
+
+    @property
+    def time_limit(self) -> timedelta | None:
+        """The handler's time limit; a lease that is not renewed bounds it, too."""
+        limit = None if self.timeout is None else check_duration(self.timeout, "timeout", positive=True)
+        if self.renew_lease:
+            return limit
+        return self.lease_for if limit is None else min(limit, self.lease_for)
+
+
+def _check_count(value: object, name: str, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(value=value, rule=f"{name} is an int of at least {least}", remedy="Correct it.")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function to be called for a run."""
+
+    function: HandlerFunction
+    is_async: bool
+    takes_context: bool
+
+    def arguments(self, subject: object, context: object) -> tuple[object, ...]:
+        """Return the positional arguments of the call."""
+        return (subject, context) if self.takes_context else (subject,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """Everything the worker knows about a kind. Also the `DataReader` of its tasks."""
+
+    kind: str
+    call: Call
+    is_group: bool
+    payload_type: Any
+    result_type: Any
+    cleanup: Call | None
+    options: HandlerOptions
+    rules: KindRules
+    lease_for: timedelta
+    time_limit: timedelta | None
+
+    def read_payload(self, text: str) -> object:
+        """Return the payload as the registered type, or as plain JSON values where none is registered."""
+        return plain(text) if self.payload_type is None else decode_payload(text, self.payload_type)
+
+
+def make_handler(
+    kind: str,
+    function: HandlerFunction,
+    options: HandlerOptions,
+    *,
+    is_group: bool,
+    payload_type: Any = None,
+    result_type: Any = None,
+) -> Handler:
+    """Return the checked handler of a kind.
+
+    Raises:
+        ConfigurationError: The function's parameters or types do not fit; the message says which and why.
+    """
+    hints = _hints_of(function)
+    annotated = _annotated_payload(function, hints, is_group=is_group)
+    chosen = payload_type if payload_type is not None else annotated
+    if payload_type is not None and annotated is not None and annotated is not payload_type:
+        raise ConfigurationError(
+            value=function,
+            rule=f"the handler of kind {kind!r} takes OnceTask[{payload_type.__name__}], not OnceTask[{annotated}]",
+            remedy="Correct the annotation or register the handler for the other payload class.",
+        )
+    if chosen is not None:
+        check_type(chosen)
+    cleanup = options.cancellation_handler
+    return Handler(
+        kind=kind,
+        call=_make_call(function),
+        is_group=is_group,
+        payload_type=chosen,
+        result_type=_checked_result_type(kind, hints, result_type),
+        cleanup=None if cleanup is None else _make_call(cleanup),
+        options=options,
+        rules=KindRules(
+            retry_policy=GuardedPolicy(options.retry_policy, kind),
+            cleanup_policy=GuardedPolicy(options.cancellation_retry_policy, kind),
+            has_cleanup=cleanup is not None,
+            max_crashes=options.max_crashes,
+        ),
+        lease_for=options.lease_for,
+        time_limit=options.time_limit,
+    )
+
+
+def _make_call(function: HandlerFunction) -> Call:
+    if not callable(function):
+        raise ConfigurationError(value=function, rule="a handler is a function", remedy="Pass the function itself.")
+    try:
+        inspect.signature(function).bind(None)
+        takes_context = _binds(function, 2)
+    except TypeError:
+        takes_context = True
+        if not _binds(function, 2):
+            raise ConfigurationError(
+                value=function,
+                rule="a handler is called as handler(task) or handler(task, context)",
+                remedy="Give it one or two positional parameters and defaults for all others.",
+            ) from None
+    target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004 - the method itself is inspected
+    return Call(function, inspect.iscoroutinefunction(target), takes_context)
+
+
+def _binds(function: HandlerFunction, count: int) -> bool:
+    required = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    try:
+        inspect.signature(function).bind(*(None,) * count)
+    except TypeError:
+        return False
+    return len(required) >= count and (count < 2 or required[1].default is inspect.Parameter.empty)
+
+
+def _hints_of(function: HandlerFunction) -> Mapping[str, Any]:
+    """Return the resolved annotations; none where a name is only known to type checkers."""
+    target = function if inspect.isroutine(function) else type(function).__call__
+    try:
+        return get_type_hints(target)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _annotated_payload(function: HandlerFunction, hints: Mapping[str, Any], *, is_group: bool) -> Any:
+    first = next(iter(inspect.signature(function).parameters), None)
+    annotation = hints.get(first) if first is not None else None
+    if is_group and get_origin(annotation) in (list, Sequence, tuple):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is not OnceTask:
+        return None
+    payload = get_args(annotation)[0]
+    return payload if isinstance(payload, type) or get_origin(payload) is not None else None
+
+
+def _checked_result_type(kind: str, hints: Mapping[str, Any], declared: Any) -> Any:
+    annotated = hints.get("return")
+    if annotated in (None, type(None), Any, PerTask):
+        return declared
+    check_type(annotated)
+    both_classes = isinstance(declared, type) and isinstance(annotated, type)
+    if both_classes and not issubclass(annotated, declared):
+        raise ConfigurationError(
+            value=annotated,
+            rule=f"the handler of kind {kind!r} returns {declared.__name__}, as its payload class says",
+            remedy="Correct the handler's return annotation or the R of TaskData[R].",
+        )
+    return annotated if declared is None else declared

@@ -1,0 +1,145 @@
+"""Claiming: when to ask the store for tasks, and what to do when its reply does not come."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from oncetask_core.claims import Claim
+from oncetask_core.handlers import Handler
+from oncetask_core.registry import Registry
+from oncetask_core.store import Claimed, TaskStore
+from oncetask_core.task import OnceTask
+from oncetask_core.worker.events import Events
+from oncetask_core.worker.launching import Launcher
+from oncetask_core.worker.leases import Grant, LeaseBook
+from oncetask_core.worker.quiet import Quiet
+from oncetask_core.worker.settings import Seams
+from oncetask_core.worker.slots import Demand
+from oncetask_core.worker.store_time import StoreTime
+
+
+class OpenClaim(msgspec.Struct, frozen=True):
+    """A claim that was sent and not answered yet."""
+
+    claim: Claim
+    demand: Demand
+    sent_at: float
+    repeated: bool = False
+
+
+class Claimer:
+    """Asks for as much as the slots allow and hands it to the launcher.
+
+    Attributes:
+        hungry: Whether a claim may find something: the last one was full, a key was freed, or somebody woke us.
+        next_due: The earliest time at which something becomes due, as far as the store told.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        registry: Registry,
+        *,
+        name: str,
+        launcher: Launcher,
+        book: LeaseBook,
+        events: Events,
+        seams: Seams,
+        time: StoreTime,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._name = name
+        self._launcher = launcher
+        self._book = book
+        self._events = events
+        self._seams = seams
+        self._time = time
+        self._open: OpenClaim | None = None
+        self._was_full = False
+        self.quiet = Quiet()
+        self.hungry = True
+        self.next_due: datetime | None = None
+
+    async def claim(self, handlers: Sequence[Handler]) -> bool:
+        """Claim what may be claimed now; return whether anything was granted."""
+        found = await self._repeat()
+        now = self._seams.clock.monotonic()
+        if self.quiet.wants_suspect(now, running=self._launcher.slots.used):
+            found |= await self._claim_suspect(handlers)
+        if self.hungry and self.quiet.allows_others(now):
+            found |= await self._claim_others(handlers)
+        return found
+
+    def freed(self, task: OnceTask[object]) -> None:
+        """Note that a slot is free again."""
+        self.quiet.end(task.id)
+        self.hungry = self.hungry or self._was_full or task.resource_key is not None
+
+    async def _repeat(self) -> bool:
+        return False if self._open is None else await self._send(self._open)
+
+    async def _claim_suspect(self, handlers: Sequence[Handler]) -> bool:
+        for demand in self._launcher.slots.demands(handlers, full=True):
+            if await self._send(self._opened(demand, suspects=True)):
+                return True
+        self.quiet.notice(self._seams.clock.monotonic(), waiting=False)
+        return False
+
+    async def _claim_others(self, handlers: Sequence[Handler]) -> bool:
+        self.hungry = self._was_full = False
+        found = False
+        for demand in self._launcher.slots.demands(handlers):
+            found |= await self._send(self._opened(demand, suspects=False))
+        return found
+
+    def _opened(self, demand: Demand, *, suspects: bool) -> OpenClaim:
+        claim = Claim(
+            lease_uid=self._seams.new_uid(),
+            leased_by=self._name,
+            lease_for=demand.lease_for,
+            slots=demand.slots,
+            suspects=suspects,
+        )
+        return OpenClaim(claim, demand, self._seams.clock.monotonic())
+
+    async def _send(self, opened: OpenClaim) -> bool:
+        """Send a claim and start what it was granted; return whether that is anything.
+
+        A claim without a reply is repeated under the same lease before anything else is claimed, and its lease is
+        watched for a while after that: the lost request may still be on its way.
+        """
+        self._open = msgspec.structs.replace(opened, repeated=True)
+        claimed = await self._store.claim(opened.claim)
+        self._open = None
+        self._time.set(claimed.now)
+        if opened.repeated:
+            lease = opened.demand.lease_for.total_seconds()
+            self._book.doubt(opened.claim.lease_uid, self._seams.clock.monotonic() + lease)
+        self._note(claimed, opened)
+        self._start(opened, claimed)
+        return bool(claimed.tasks)
+
+    def _note(self, claimed: Claimed, opened: OpenClaim) -> None:
+        for task_id, reason in claimed.unreadable.items():
+            self._events.emit_unreadable(task_id, reason)
+        if claimed.next_due is not None:
+            known = self.next_due
+            self.next_due = claimed.next_due if known is None else min(known, claimed.next_due)
+        calls: dict[str, set[str]] = defaultdict(set)
+        for task in claimed.tasks:
+            calls[task.kind].add(f"key {task.resource_key}" if task.resource_key is not None else f"id {task.id}")
+        if any(len(calls[kind]) >= slots.limit for kind, slots in opened.demand.slots.items()):
+            self._was_full = True
+
+    def _start(self, opened: OpenClaim, claimed: Claimed) -> None:
+        """Start what this worker can run; what it no longer serves is left to run out."""
+        served = [task for task in claimed.tasks if self._registry.get(task.kind) is not None]
+        if not served:
+            return
+        if opened.claim.suspects:
+            self.quiet.begin(served[0].id, until=opened.sent_at + opened.demand.lease_for.total_seconds())
+        grant = Grant(opened.demand.lease_for, renew=opened.demand.renew, granted_at=opened.sent_at)
+        self._launcher.launch(opened.claim.lease_uid, grant, served)

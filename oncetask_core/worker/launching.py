@@ -1,0 +1,209 @@
+"""From claimed tasks to runs, and from their reports to free slots."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from oncetask_core.context import TaskContext
+from oncetask_core.decisions import Released
+from oncetask_core.handlers import Handler
+from oncetask_core.registry import Registry
+from oncetask_core.status import Outcome
+from oncetask_core.task import OnceTask
+from oncetask_core.transition import Event, Transition, Verdict
+from oncetask_core.worker.binding import bound
+from oncetask_core.worker.deadlines import Deadlines
+from oncetask_core.worker.events import EventName, Events
+from oncetask_core.worker.execution import Executor, Reports
+from oncetask_core.worker.leases import Grant, LeaseBook
+from oncetask_core.worker.run import Run, StopReason
+from oncetask_core.worker.settings import Seams
+from oncetask_core.worker.settling import Settlement, Settler
+from oncetask_core.worker.slots import SlotTable
+
+logger = logging.getLogger("oncetask.worker")
+
+_NAMES = {Event.FAIL: EventName.RETRIED, Event.SNOOZE: EventName.SNOOZED, Event.RELEASE: EventName.RELEASED}
+_OUTCOMES = {
+    Outcome.COMPLETED: EventName.COMPLETED,
+    Outcome.FAILED: EventName.FAILED,
+    Outcome.CANCELLED: EventName.CANCELLED,
+}
+
+
+class Batch:
+    """What takes one slot: a task, or the members of a group; its runs follow each other."""
+
+    __slots__ = ("handler", "outstanding", "runs", "task")
+
+    def __init__(self, handler: Handler, runs: Sequence[Run]) -> None:
+        self.handler = handler
+        self.runs = runs
+        self.outstanding = {task_id for run in runs for task_id in run.tasks}
+        self.task: asyncio.Task[None] | None = None
+
+
+class Launcher:
+    """Starts what was claimed and sees it through to the store's answer.
+
+    Args:
+        registry: The handlers.
+        executor: Calls them.
+        settler: Writes how they ended.
+        book: The leases.
+        deadlines: Their time limits.
+        events: The hooks.
+        seams: The clock.
+        resources: What handlers share.
+        on_free: Called when a slot is free again, with the ids of its batch and whether it held a key.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        executor: Executor,
+        settler: Settler,
+        book: LeaseBook,
+        deadlines: Deadlines,
+        events: Events,
+        seams: Seams,
+        resources: Mapping[str, object],
+        on_free: Callable[[OnceTask[object]], None],
+    ) -> None:
+        self._registry = registry
+        self._executor = executor
+        self._settler = settler
+        self._book = book
+        self._deadlines = deadlines
+        self._events = events
+        self._seams = seams
+        self._resources = resources
+        self._on_free = on_free
+        self.slots = SlotTable()
+        self.batches: set[Batch] = set()
+
+    def launch(self, lease_uid: str, grant: Grant, tasks: Sequence[OnceTask[object]]) -> None:
+        """Start the tasks of one claim."""
+        batches = [self._batch(members) for members in grouped(tasks, self._registry)]
+        self._book.enter(lease_uid, grant, (run for batch in batches for run in batch.runs))
+        for batch in batches:
+            self.slots.take(batch.handler.kind)
+            self.batches.add(batch)
+            batch.task = asyncio.create_task(self._run(batch))
+
+    def _batch(self, members: Sequence[OnceTask[object]]) -> Batch:
+        """Members that are to be cleaned up go one by one, before the others go together."""
+        handler = self._registry.require(members[0].kind)
+        cleanups = [[task] for task in members if task.in_cleanup]
+        normal = [task for task in members if not task.in_cleanup]
+        runs = [self._make_run(tasks, handler) for tasks in (*cleanups, normal) if tasks]
+        return Batch(handler, runs)
+
+    def _make_run(self, tasks: Sequence[OnceTask[object]], handler: Handler) -> Run:
+        known = tuple(bound(task, handler) for task in tasks)
+        is_cleanup = tasks[0].in_cleanup
+        call = handler.cleanup if is_cleanup else handler.call
+        context = TaskContext(
+            known,
+            resources=self._resources,
+            report=self._settler.add_progress,
+            threaded=call is not None and not call.is_async,
+        )
+        return Run(known, handler=handler, context=context, is_cleanup=is_cleanup)
+
+    async def _run(self, batch: Batch) -> None:
+        for run in batch.runs:
+            members = dict(run.tasks)
+            reports = await self._reports_of(run)
+            for task_id, task in members.items():
+                if task_id in reports:
+                    self._settler.add(Settlement(task, reports[task_id], run.handler, self._settled_of(batch)))
+                else:
+                    self._lost(batch, task)
+
+    async def _reports_of(self, run: Run) -> Reports:
+        started = self._seams.clock.monotonic()
+        if run.reason is StopReason.LOST:
+            return {}
+        if run.reason is not None or started >= self._book.fence_of(run.context.task):
+            return dict.fromkeys(run.tasks, Released())
+        for task in run.tasks.values():
+            self._events.emit(EventName.STARTED, task)
+        self._deadlines.add(run)
+        try:
+            return await self._executor.execute(run)
+        finally:
+            self._deadlines.remove(run)
+
+    def _settled_of(self, batch: Batch) -> Callable[[Settlement, Verdict, Transition], None]:
+        def settled(settlement: Settlement, verdict: Verdict, transition: Transition) -> None:
+            if verdict in (Verdict.APPLIED, Verdict.ALREADY):
+                self._announce(settlement, transition)
+                self._finish(batch, settlement.task)
+            elif verdict is Verdict.BROKEN:
+                logger.error(
+                    "task %s cannot be settled; its lease is left to run out",
+                    settlement.task.id,
+                    extra={"task_id": settlement.task.id},
+                )
+                self._finish(batch, settlement.task)
+            else:
+                self._lost(batch, settlement.task)
+
+        return settled
+
+    def _announce(self, settlement: Settlement, transition: Transition) -> None:
+        outcome = transition.patch.get("outcome")
+        name = _OUTCOMES[outcome] if outcome is not None else _NAMES.get(transition.event)
+        if name is not None:
+            error = getattr(settlement.report, "error", None)
+            self._events.emit(name, settlement.task, error)
+
+    def _lost(self, batch: Batch, task: OnceTask[object]) -> None:
+        logger.warning(
+            "the lease of task %s was lost: what its handler did here counts for nothing",
+            task.id,
+            extra={"task_id": task.id, "task_kind": task.kind, "lease_uid": (task.lease_uid or "")[:8]},
+        )
+        self._events.emit(EventName.LEASE_LOST, task)
+        self._finish(batch, task)
+
+    def _finish(self, batch: Batch, task: OnceTask[object]) -> None:
+        self._book.drop(task)
+        batch.outstanding.discard(task.id)
+        if not batch.outstanding and batch in self.batches:
+            self.batches.discard(batch)
+            self.slots.give_back(batch.handler.kind)
+            self._on_free(task)
+
+    def stop_all(self, reason: StopReason) -> None:
+        """Ask every handler to stop."""
+        for batch in self.batches:
+            for run in batch.runs:
+                run.stop(reason)
+
+    def abandon(self) -> list[Run]:
+        """Release the coroutines that ignore being cancelled; return the threads that cannot be stopped."""
+        stuck: list[Run] = []
+        for batch in list(self.batches):
+            for run in batch.runs:
+                if run.in_handler and not run.is_interruptible:
+                    stuck.append(run)
+                elif run.in_handler:
+                    self._release(batch, run)
+        return stuck
+
+    def _release(self, batch: Batch, run: Run) -> None:
+        for task in list(run.tasks.values()):
+            self._settler.add(Settlement(task, Released(), run.handler, self._settled_of(batch)))
+
+
+def grouped(tasks: Iterable[OnceTask[object]], registry: Registry) -> list[list[OnceTask[object]]]:
+    """Return the tasks that share a handler call: those of one key where the kind has a resource-key handler."""
+    groups: dict[tuple[str, str, str], list[OnceTask[object]]] = {}
+    for task in tasks:
+        shares = task.resource_key is not None and registry.require(task.kind).is_group
+        name = (task.kind, "key", task.resource_key or "") if shares else (task.kind, "id", task.id)
+        groups.setdefault(name, []).append(task)
+    return list(groups.values())

@@ -1,0 +1,166 @@
+"""The leases that this worker holds, as it knows them: shared by the event loop and the renewal thread.
+
+Deadlines are on the monotonic clock and are counted from before the request was sent, so that the worker
+believes in a lease for a shorter time than the store does.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from oncetask_core.store import HeldLease, Renewed
+from oncetask_core.task import OnceTask
+from oncetask_core.worker.run import Run
+
+RENEW_EVERY = 1 / 3
+FENCE_FRACTION = 1 / 6
+FENCE_AT_MOST = 10.0
+RETRY_FRACTION = 1 / 12
+ASK_SECONDS = 1.0
+
+
+class Grant:
+    """What one claim call was given."""
+
+    __slots__ = ("deadline", "is_fenced", "lease_for", "members", "next_beat", "renew")
+
+    def __init__(self, lease_for: timedelta, *, renew: bool, granted_at: float) -> None:
+        self.lease_for = lease_for
+        self.renew = renew
+        self.members: dict[str, Run] = {}
+        self.is_fenced = False
+        seconds = lease_for.total_seconds()
+        self.deadline = granted_at + seconds
+        self.next_beat = granted_at + seconds * RENEW_EVERY
+
+    @property
+    def fence_at(self) -> float:
+        """When the worker stops believing in the lease."""
+        return self.deadline - min(self.lease_for.total_seconds() * FENCE_FRACTION, FENCE_AT_MOST)
+
+
+class Findings:
+    """What a renewal brought to light."""
+
+    __slots__ = ("cancelled", "lost", "unknown")
+
+    def __init__(self) -> None:
+        self.lost: list[tuple[Run, str]] = []
+        self.cancelled: list[tuple[Run, str]] = []
+        self.unknown: list[str] = []
+
+
+class LeaseBook:
+    """Which runs depend on which leases. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._grants: dict[str, Grant] = {}
+        self._doubtful: dict[str, float] = {}
+        self._ask_at = 0.0
+
+    def enter(self, lease_uid: str, grant: Grant, runs: Iterable[Run]) -> None:
+        """Begin to renew a lease for the sake of these runs."""
+        for run in runs:
+            for task_id in run.tasks:
+                grant.members[task_id] = run
+        with self._lock:
+            self._grants[lease_uid] = grant
+
+    def drop(self, task: OnceTask[object]) -> None:
+        """Forget a task that is settled or lost; a lease without tasks is no longer renewed."""
+        uid = task.lease_uid or ""
+        with self._lock:
+            grant = self._grants.get(uid)
+            if grant is not None:
+                grant.members.pop(task.id, None)
+                if not grant.members:
+                    del self._grants[uid]
+
+    def doubt(self, lease_uid: str, until: float) -> None:
+        """Watch for tasks of a claim whose reply was lost, until the monotonic time `until`."""
+        with self._lock:
+            self._doubtful[lease_uid] = until
+            self._ask_at = 0.0
+
+    def is_doubtful(self, lease_uid: str | None) -> bool:
+        """Return whether the lease is of a claim whose reply was lost, and nothing here depends on it."""
+        with self._lock:
+            return lease_uid in self._doubtful and lease_uid not in self._grants
+
+    def fence_of(self, task: OnceTask[object]) -> float:
+        """Return the monotonic time after which the task must not be started or go on."""
+        with self._lock:
+            grant = self._grants.get(task.lease_uid or "")
+            return 0.0 if grant is None else grant.fence_at
+
+    def next_wake(self) -> float | None:
+        """Return the monotonic time of the next renewal or fence; None while nothing is held."""
+        with self._lock:
+            beats = [grant.next_beat for grant in self._grants.values()]
+            fences = [grant.fence_at for grant in self._grants.values() if not grant.is_fenced]
+            asks = [self._ask_at] if self._doubtful else []
+            return min(beats + fences + asks, default=None)
+
+    def is_due(self, now: float) -> bool:
+        """Return whether a lease has to be renewed."""
+        with self._lock:
+            asks = bool(self._doubtful) and self._ask_at <= now
+            return asks or any(grant.next_beat <= now for grant in self._grants.values())
+
+    def to_renew(self, now: float) -> Mapping[str, timedelta | None]:
+        """Return every lease that is held, for one renewal statement; leases in doubt are only asked about."""
+        with self._lock:
+            self._doubtful = {uid: until for uid, until in self._doubtful.items() if until > now}
+            self._ask_at = now + ASK_SECONDS
+            asked: dict[str, timedelta | None] = dict.fromkeys(self._doubtful)
+            return asked | {uid: grant.lease_for if grant.renew else None for uid, grant in self._grants.items()}
+
+    def postpone(self, now: float) -> None:
+        """Plan the next try after a renewal that failed."""
+        with self._lock:
+            for grant in self._grants.values():
+                grant.next_beat = now + min(grant.lease_for.total_seconds() * RETRY_FRACTION, 1.0)
+
+    def record(self, asked: Mapping[str, timedelta | None], renewed: Renewed, *, sent_at: float) -> Findings:
+        """Take over what the store said; return which members are lost or to be cancelled.
+
+        Members that joined after the request was sent, or whose lease was not asked about, are left alone.
+        """
+        findings = Findings()
+        held = {(lease.lease_uid, lease.id): lease for lease in renewed.held}
+        with self._lock:
+            for uid in asked:
+                grant = self._grants.get(uid)
+                if grant is not None:
+                    self._compare(uid, grant, held, findings=findings, sent_at=sent_at)
+            findings.unknown = [task_id for uid, task_id in held if uid in self._doubtful and uid not in self._grants]
+        return findings
+
+    def _compare(
+        self, uid: str, grant: Grant, held: Mapping[tuple[str, str], HeldLease], *, findings: Findings, sent_at: float
+    ) -> None:
+        seconds = grant.lease_for.total_seconds()
+        grant.next_beat = sent_at + seconds * RENEW_EVERY
+        if grant.renew:
+            grant.deadline = sent_at + seconds
+            grant.is_fenced = False
+        for task_id, run in list(grant.members.items()):
+            lease = held.get((uid, task_id))
+            if lease is None:
+                findings.lost.append((run, task_id))
+                del grant.members[task_id]
+            elif lease.cancel_requested:
+                findings.cancelled.append((run, task_id))
+        if not grant.members:
+            del self._grants[uid]
+
+    def fenced(self, now: float) -> list[Run]:
+        """Return the runs whose leases can no longer be trusted, once for each such lease."""
+        runs: dict[int, Run] = {}
+        with self._lock:
+            for grant in self._grants.values():
+                if grant.fence_at <= now and not grant.is_fenced:
+                    grant.is_fenced = True
+                    runs |= {id(run): run for run in grant.members.values()}
+        return list(runs.values())

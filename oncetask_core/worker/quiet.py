@@ -1,0 +1,50 @@
+"""Room for suspects: a task that a worker vanished with runs where it can take nobody else along.
+
+While a suspect waits, the worker claims nothing else until it is empty, but no longer than a few seconds; while the
+suspect runs, the worker claims nothing else, but no longer than one lease. A killer therefore hits at most what
+already ran beside it, and a suspect that is innocent holds up nobody for long.
+"""
+
+QUIET_SECONDS = 5.0
+
+
+class Quiet:
+    """Decides what a worker may claim, given suspects. Times are seconds on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._alone_until = 0.0
+        self._suspect: str | None = None
+
+    def notice(self, now: float, *, waiting: bool) -> None:
+        """Take note of whether a suspect waits."""
+        if not waiting:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+
+    def begin(self, task_id: str, *, until: float) -> None:
+        """Note that a suspect begins to run."""
+        self._since, self._suspect, self._alone_until = None, task_id, until
+
+    def end(self, task_id: str) -> None:
+        """Note that a run ended."""
+        if task_id == self._suspect:
+            self._suspect = None
+
+    def wants_suspect(self, now: float, *, running: int) -> bool:
+        """Return whether the worker should claim a suspect now."""
+        if self._suspect is not None or self._since is None:
+            return False
+        return running == 0 or now - self._since >= QUIET_SECONDS
+
+    def allows_others(self, now: float) -> bool:
+        """Return whether the worker may claim tasks that never crashed a worker."""
+        alone = self._suspect is not None and now < self._alone_until
+        return not alone and self._since is None
+
+    def next_change(self, now: float) -> float | None:
+        """Return after how many seconds the answers change by time alone; None if they do not."""
+        if self._since is not None:
+            return max(self._since + QUIET_SECONDS - now, 0.0)
+        return max(self._alone_until - now, 0.0) if self._suspect is not None else None

@@ -1,0 +1,325 @@
+"""The worker: one loop that does the upkeep, claims, and rests until something is due."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from oncetask_core.backoff import Backoff
+from oncetask_core.clock import wait_for_event
+from oncetask_core.controls import paused_kinds, publish_kinds
+from oncetask_core.decisions import Released, conclude
+from oncetask_core.errors import StoreError, StoreUnavailableError
+from oncetask_core.handlers import Handler
+from oncetask_core.registry import Registry
+from oncetask_core.store import TaskStore
+from oncetask_core.task import OnceTask
+from oncetask_core.transition import Atom
+from oncetask_core.worker.claiming import Claimer
+from oncetask_core.worker.deadlines import Deadlines
+from oncetask_core.worker.events import Events, Hook, TaskEvent
+from oncetask_core.worker.execution import Executor
+from oncetask_core.worker.heartbeat import Heartbeat
+from oncetask_core.worker.launching import Launcher
+from oncetask_core.worker.leases import LeaseBook
+from oncetask_core.worker.run import StopReason
+from oncetask_core.worker.settings import Seams, WorkerSettings
+from oncetask_core.worker.settling import Settler
+from oncetask_core.worker.store_time import StoreTime
+from oncetask_core.worker.threads import DaemonThreads
+from oncetask_core.worker.upkeep import Upkeep
+
+logger = logging.getLogger("oncetask.worker")
+
+CANCEL_SECONDS = 5.0
+FLUSH_SECONDS = 10.0
+PURGE_SECONDS = 60.0
+
+
+class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker is doing."""
+
+    running: int
+    """Handler calls that run or wait for the store's answer."""
+    unsettled: int
+    """Ended attempts that the store has not answered yet."""
+    last_contact: float
+    """Seconds since the store last answered the loop."""
+    renewals_fail: bool
+    """Whether leases cannot be renewed at the moment; nothing is claimed then."""
+    paused: frozenset[str]
+    counts: Mapping[str, int]
+    """How often each event happened here."""
+
+
+class Worker:
+    """Runs the tasks of the registered kinds.
+
+    Args:
+        store: The tasks; opened by whoever made it.
+        registry: The handlers; kinds that are added later are served from the next poll on.
+        settings: How to behave.
+        seams: Clock, chance, identities.
+        hooks: Called with every event.
+        resources: What handlers share.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        registry: Registry,
+        *,
+        settings: WorkerSettings,
+        seams: Seams,
+        hooks: Sequence[Hook] = (),
+        resources: Mapping[str, object] | None = None,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._settings = settings
+        self._clock = seams.clock
+        self._seams = seams
+        self._counts: Counter[str] = Counter()
+        self._backoff = Backoff(seams.chance)
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = self._hurried = self._store_is_down = False
+        self._paused: frozenset[str] = frozenset()
+        self._upkeep_at = self._purge_at = self._contact_at = self._clock.monotonic()
+        self._background: set[asyncio.Task[None]] = set()
+        self._assemble([self._count, *hooks], {} if resources is None else resources)
+
+    def _assemble(self, hooks: Sequence[Hook], resources: Mapping[str, object]) -> None:
+        store, registry, seams = self._store, self._registry, self._seams
+        self._time = StoreTime(seams.clock)
+        self._events = Events(hooks)
+        self._book = LeaseBook()
+        self._threads = DaemonThreads()
+        self._settler = Settler(store, seams=seams, now=self._time.now)
+        self._deadlines = Deadlines(seams.clock)
+        self._heartbeat = Heartbeat(store, self._book, seams=seams, on_unknown=self._release_unknown)
+        self._upkeep = Upkeep(store, registry, seams=seams, events=self._events, now=self._time.now)
+        self._launcher = Launcher(
+            registry,
+            executor=Executor(self._threads, now=self._time.now),
+            settler=self._settler,
+            book=self._book,
+            deadlines=self._deadlines,
+            events=self._events,
+            seams=seams,
+            resources=resources,
+            on_free=self._freed,
+        )
+        self._claimer = Claimer(
+            store,
+            registry,
+            name=self._settings.name,
+            launcher=self._launcher,
+            book=self._book,
+            events=self._events,
+            seams=seams,
+            time=self._time,
+        )
+
+    @property
+    def state(self) -> WorkerState:
+        """How the worker is doing."""
+        return WorkerState(
+            running=self._launcher.slots.used,
+            unsettled=self._settler.pending,
+            last_contact=self._clock.monotonic() - self._contact_at,
+            renewals_fail=self._heartbeat.failing_since is not None,
+            paused=self._paused,
+            counts=dict(self._counts),
+        )
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stopping
+
+    def wake(self) -> None:
+        """Look for work now. Any thread may call this."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._wake_here)
+
+    def _wake_here(self) -> None:
+        self._claimer.hungry = True
+        self._wake.set()
+
+    def stop(self, *, hurry: bool = False) -> None:
+        """Stop claiming and let handlers finish; with `hurry` cancel them now. Any thread may call this."""
+        self._hurried = self._hurried or hurry
+        self._stopping = True
+        self.wake()
+
+    async def run(self, *, until_idle: bool = False) -> None:
+        """Run tasks until stopped, or until nothing is due and nothing runs.
+
+        Raises:
+            StoreError: The store failed for good; what ran was cancelled and released as far as possible.
+        """
+        self._loop = asyncio.get_running_loop()
+        helpers = [asyncio.create_task(self._settler.run()), asyncio.create_task(self._deadlines.watch())]
+        self._heartbeat.start()
+        try:
+            await self._prepare()
+            await self._work(until_idle=until_idle)
+        finally:
+            await self._shut_down(helpers)
+
+    async def _prepare(self) -> None:
+        """Read the store's time and publish our kinds, however long the store takes to come up."""
+        while not self._stopping:
+            try:
+                self._time.set(await self._store.now())
+                await publish_kinds(self._store, self._registry)
+            except StoreUnavailableError as error:
+                await self._wait_for_store(error)
+            else:
+                self._note_contact()
+                return
+
+    async def _work(self, *, until_idle: bool) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                found = await self._pass(eager=until_idle)
+            except StoreUnavailableError as error:
+                await self._wait_for_store(error)
+                continue
+            self._note_contact()
+            if not found and until_idle and not self._launcher.batches:
+                return
+            if not found:
+                await self._rest()
+
+    async def _pass(self, *, eager: bool) -> bool:
+        """Do the upkeep if it is time, and claim; return whether anything was found."""
+        found = await self._do_upkeep() if eager or self._is_upkeep_due() else False
+        handlers = self._active_handlers()
+        if handlers and self._heartbeat.failing_since is None:
+            found |= await self._claimer.claim(handlers)
+            self._heartbeat.poke()
+        return found
+
+    def _active_handlers(self) -> list[Handler]:
+        return [handler for handler in self._registry if handler.kind not in self._paused]
+
+    def _is_upkeep_due(self) -> bool:
+        next_due = self._claimer.next_due
+        return self._clock.monotonic() >= self._upkeep_at or (next_due is not None and self._time.now() >= next_due)
+
+    async def _do_upkeep(self) -> bool:
+        self._claimer.hungry, self._claimer.next_due = True, None
+        self._paused = await paused_kinds(self._store)
+        kinds = frozenset(handler.kind for handler in self._active_handlers())
+        moved = 0
+        if kinds:
+            moved = await self._upkeep.expire(kinds) + await self._upkeep.tick(kinds)
+            waiting = await self._upkeep.has_suspects(kinds)
+            self._claimer.quiet.notice(self._clock.monotonic(), waiting=waiting)
+        await self._purge()
+        self._upkeep_at = self._clock.monotonic() + self._settings.poll_seconds * (0.5 + 0.5 * self._seams.chance())
+        return moved > 0
+
+    async def _purge(self) -> None:
+        retention, now = self._settings.retention, self._clock.monotonic()
+        if retention is not None and now >= self._purge_at:
+            await self._upkeep.purge(retention)
+            self._purge_at = now + PURGE_SECONDS
+
+    async def _rest(self) -> None:
+        now = self._clock.monotonic()
+        rest = self._upkeep_at - now
+        if self._claimer.next_due is not None:
+            rest = min(rest, (self._claimer.next_due - self._time.now()).total_seconds())
+        change = self._claimer.quiet.next_change(now)
+        if change is not None:
+            rest = min(rest, change)
+        await wait_for_event(self._clock, self._wake, max(rest, 0.001))
+
+    def _freed(self, task: OnceTask[object]) -> None:
+        self._claimer.freed(task)
+        self._wake.set()
+
+    def _count(self, event: TaskEvent) -> None:
+        self._counts[event.name.value] += 1
+
+    def _note_contact(self) -> None:
+        if self._store_is_down:
+            logger.info("the store answers again")
+        self._store_is_down = False
+        self._backoff.reset()
+        self._contact_at = self._clock.monotonic()
+
+    async def _wait_for_store(self, error: StoreError) -> None:
+        if not self._store_is_down:
+            logger.warning("the store does not answer; trying again until it does: %s", error)
+        self._store_is_down = True
+        await wait_for_event(self._clock, self._wake, self._backoff.next_delay())
+
+    def _release_unknown(self, task_ids: list[str]) -> None:
+        """A request that was given up reached the store after all: give its tasks back, nothing charged."""
+        background = asyncio.create_task(self._give_back(task_ids))
+        self._background.add(background)
+        background.add_done_callback(self._background.discard)
+
+    async def _give_back(self, task_ids: list[str]) -> None:
+        try:
+            found = await self._store.get(task_ids)
+            served = [(task, self._registry.get(task.kind)) for task in found.tasks.values() if task.lease_uid]
+            atoms = [
+                Atom((conclude(task, Released(), handler.rules, chance=self._seams.chance()),))
+                for task, handler in served
+                if handler is not None and self._book.is_doubtful(task.lease_uid)
+            ]
+            await self._store.apply(atoms)
+        except StoreError as error:
+            logger.warning("tasks of a lost claim stay leased until their lease runs out: %s", error)
+
+    async def _shut_down(self, helpers: Sequence[asyncio.Task[None]]) -> None:
+        """Let handlers finish, cancel what is left, write every outcome, then stop renewing."""
+        self._stopping = True
+        if not self._hurried:
+            await self._wait_for_batches(self._settings.shutdown_seconds)
+        if self._launcher.batches:
+            self._launcher.stop_all(StopReason.SHUTDOWN)
+            await self._wait_for_batches(CANCEL_SECONDS, hurried=True)
+            self._abandon()
+        await self._flush()
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, *self._background, return_exceptions=True)
+        await self._heartbeat.stop()
+        self._threads.close()
+
+    async def _wait_for_batches(self, seconds: float, *, hurried: bool = False) -> None:
+        deadline = self._clock.monotonic() + seconds
+        while self._launcher.batches and (hurried or not self._hurried):
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                return
+            self._wake.clear()
+            await wait_for_event(self._clock, self._wake, left)
+
+    def _abandon(self) -> None:
+        for run in self._launcher.abandon():
+            logger.error(
+                "the handler of %s does not stop; its lease runs out after this process ends:\n%s",
+                ", ".join(run.tasks),
+                run.stack(),
+                extra={"task_kind": run.handler.kind},
+            )
+
+    async def _flush(self) -> None:
+        flushed = asyncio.ensure_future(self._settler.idle())
+        expired = asyncio.ensure_future(self._clock.sleep(FLUSH_SECONDS))
+        await asyncio.wait({flushed, expired}, return_when=asyncio.FIRST_COMPLETED)
+        if not flushed.done():
+            logger.error("%d outcomes could not be written before the end; their tasks run again", self._settler.pending)
+        flushed.cancel()
+        expired.cancel()
