@@ -13,7 +13,14 @@ from oncetask_core.creating import Created, conflict_of, insert, raise_conflicts
 from oncetask_core.env import current_env
 from oncetask_core.errors import ConfigurationError, InvalidTaskError
 from oncetask_core.lifecycle import StoreGate
-from oncetask_core.limits import check_duration, check_env, check_id, check_kind, check_resource_key, check_time
+from oncetask_core.limits import (
+    check_duration,
+    check_env,
+    check_id,
+    check_kind,
+    check_resource_key,
+    check_time,
+)
 from oncetask_core.operations import Bulk, Operations
 from oncetask_core.query import Page, TaskFilter, TaskOrder, TaskQuery
 from oncetask_core.registry import Registry
@@ -164,9 +171,13 @@ class TaskClient:
         Raises:
             ConfigurationError: `limit` or `cursor` is invalid.
         """
-        query = TaskQuery(where=TaskFilter() if where is None else where, order=order, limit=limit, cursor=cursor)
+        query = TaskQuery(
+            where=TaskFilter() if where is None else where, order=order, limit=limit, cursor=cursor
+        )
         page = await (await self._gate.opened()).find(query)
-        return Page(tasks=[self._bound(t) for t in page.tasks], cursor=page.cursor, unreadable=page.unreadable)
+        return Page(
+            tasks=[self._bound(t) for t in page.tasks], cursor=page.cursor, unreadable=page.unreadable
+        )
 
     async def count_tasks(self, where: TaskFilter | None = None) -> int:
         """Return how many tasks match; None means all."""
@@ -231,12 +242,20 @@ class TaskClient:
         store = await self._gate.opened()
         return await purge(store, TaskFilter(done_before=await store.now() - age))
 
-    async def reschedule_task(self, task_id: str, *, delay: Duration | None = None, at: datetime | None = None) -> bool:
+    async def reschedule_task(
+        self, task_id: str, *, delay: Duration | None = None, at: datetime | None = None
+    ) -> bool:
         """Move an unfinished task that nobody runs to another time, by default to now; return whether it was moved."""
         when = _when(delay, at)
-        return bool(await self._woken((await self._operations()).reschedule(task_id, StoreNow() if when is None else when)))
+        return bool(
+            await self._woken(
+                (await self._operations()).reschedule(task_id, StoreNow() if when is None else when)
+            )
+        )
 
-    async def wait(self, task_id: str, *, result_type: type[R] | None = None, timeout: Duration | None = None) -> R:  # noqa: ASYNC109 - measured on the injected clock
+    async def wait(
+        self, task_id: str, *, result_type: type[R] | None = None, timeout: Duration | None = None
+    ) -> R:
         """Wait until a task ends and return its result, decoded as `result_type` where one is given.
 
         Raises:
@@ -298,7 +317,9 @@ class TaskClient:
 
 def _when(delay: Duration | None, at: datetime | None) -> When | None:
     if delay is not None and at is not None:
-        raise InvalidTaskError(value=(delay, at), rule="a time is given by delay or by at, not by both", remedy="Choose.")
+        raise InvalidTaskError(
+            value=(delay, at), rule="a time is given by delay or by at, not by both", remedy="Choose."
+        )
     if delay is not None:
         return StoreNow(check_duration(delay, "delay"))
     return None if at is None else check_time(at, "at")
@@ -309,7 +330,9 @@ def _make_store(store: TaskStore | str, env: str | None, seams: Seams) -> TaskSt
         name = current_env() if env is None else check_env(env)
         return store_from_url(store, env=name, clock=seams.clock)
     if not isinstance(store, TaskStore):
-        raise ConfigurationError(value=store, rule="a manager takes a store or its URL", remedy="Try memory://.")
+        raise ConfigurationError(
+            value=store, rule="a manager takes a store or its URL", remedy="Try memory://."
+        )
     if env is not None and env != store.env:
         raise ConfigurationError(
             value=env,

@@ -49,6 +49,8 @@ class SystemClock:
         await asyncio.sleep(max(seconds, 0.0))
 
 
+TURNS = 100
+"""How many turns of the event loop coroutines get to come to rest in virtual time."""
 START = datetime(2030, 1, 1, tzinfo=UTC)
 _Sleeper = tuple[datetime, int, asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
@@ -91,6 +93,22 @@ class VirtualClock:
         for _, _, loop, future in over:
             loop.call_soon_threadsafe(_wake, future)
 
+    async def run_for(self, by: timedelta | float) -> None:
+        """Move the time forward from one sleeper's end to the next, letting the event loop run in between.
+
+        Coroutines of this loop get as far as they can; threads are not waited for.
+
+        Args:
+            by: A timedelta or seconds, not negative.
+        """
+        end = self._now + check_duration(by, "by")
+        await _let_run()
+        while (wake := self.next_wake()) is not None and wake <= end:
+            self.advance(max(wake - self._now, timedelta(0)))
+            await _let_run()
+        self.advance(end - self._now)
+        await _let_run()
+
     def _pop_due(self) -> list[_Sleeper]:
         due: list[_Sleeper] = []
         while self._sleepers and self._sleepers[0][0] <= self._now:
@@ -116,6 +134,11 @@ class VirtualClock:
             deadline = self._now + timedelta(seconds=seconds)
             heapq.heappush(self._sleepers, (deadline, self._count, loop, future))
         await future
+
+
+async def _let_run() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 def _wake(future: "asyncio.Future[None]") -> None:

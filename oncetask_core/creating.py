@@ -39,7 +39,7 @@ class Created(Generic[R]):
     def __repr__(self) -> str:
         return f"Created({self.id!r}, existed={self.existed})"
 
-    async def wait(self, *, timeout: timedelta | float | None = None) -> R:  # noqa: ASYNC109 - measured on the injected clock
+    async def wait(self, *, timeout: timedelta | float | None = None) -> R:
         """Wait until the task ends and return its handler's result.
 
         Args:
@@ -97,5 +97,6 @@ def raise_conflicts(tasks: Sequence[NewTask], answers: Sequence[Inserted]) -> No
     conflicts = [conflict_of(task, answer) for task, answer in zip(tasks, answers, strict=True)]
     errors: dict[str, OncetaskError] = {error.task_id: error for error in conflicts if error is not None}
     if errors:
-        raise BulkOperationError("creation", succeeded=sum(answer.created for answer in answers), errors=errors)
-
+        raise BulkOperationError(
+            "creation", succeeded=sum(answer.created for answer in answers), errors=errors
+        )

@@ -35,7 +35,9 @@ def shown(value: object) -> str:
     """Return `repr(value)`, cut to about 120 characters: error messages stay readable, payloads stay private."""
     try:
         text = repr(value)
-    except Exception as error:  # a repr of the caller's own may raise anything; the message must still be built
+    except (
+        Exception
+    ) as error:  # a repr of the caller's own may raise anything; the message must still be built
         text = f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
@@ -119,7 +121,7 @@ class IllegalTransitionError(StateError):
     """The task is in a state from which this event does not lead anywhere."""
 
     def __init__(self, task_id: str, *, event: str, reason: str) -> None:
-        super().__init__(f"task {shown(task_id)} cannot take the event {event!r}: {reason}")
+        super().__init__(f"task {shown(task_id)} cannot take the event {str(event)!r}: {reason}")
         self.task_id = task_id
         self.event = event
         self.reason = reason

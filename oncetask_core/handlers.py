@@ -20,6 +20,10 @@ HandlerFunction = Callable[..., Any]
 """`handler(task)` or `handler(task, context)`, a coroutine function or a plain function."""
 
 
+REPORT_MARGIN = timedelta(seconds=15)
+"""At most so much of a lease that is not renewed is kept for stopping the handler and reporting it."""
+
+
 class Failed(msgspec.Struct, frozen=True):
     """One member of a group failed, for the reason `error`; a signal (`Snooze`, `GiveUp`, ...) steers it."""
 
@@ -42,7 +46,8 @@ class HandlerOptions:
         cancellation_retry_policy: What follows a failure of the clean-up; it has a budget of its own.
         lease_duration: How long a worker may vanish before its tasks are given to others.
         renew_lease: Whether the lease is renewed each third of its duration while the handler runs.
-        timeout: How long the handler may run, None for no limit; at most the lease when it is not renewed.
+        timeout: How long the handler may run, None for no limit. A lease that is not renewed bounds it: to three
+            quarters of the lease, or all but 15 s of it.
         concurrency: How many calls of the handler run at once in one worker.
         max_group: How many tasks of one key a resource-key handler takes at once.
         max_crashes: After so many leases that ended without a report the task fails; 0 means no limit.
@@ -84,16 +89,19 @@ class HandlerOptions:
 
     @property
     def time_limit(self) -> timedelta | None:
-        """The handler's time limit; a lease that is not renewed bounds it, too."""
+        """The handler's time limit; a lease that is not renewed bounds it, less a margin for reporting the failure."""
         limit = None if self.timeout is None else check_duration(self.timeout, "timeout", positive=True)
         if self.renew_lease:
             return limit
-        return self.lease_for if limit is None else min(limit, self.lease_for)
+        bound = self.lease_for - min(self.lease_for / 4, REPORT_MARGIN)
+        return bound if limit is None else min(limit, bound)
 
 
 def _check_count(value: object, name: str, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(value=value, rule=f"{name} is an int of at least {least}", remedy="Correct it.")
+        raise ConfigurationError(
+            value=value, rule=f"{name} is an int of at least {least}", remedy="Correct it."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +184,9 @@ def make_handler(
 
 def _make_call(function: HandlerFunction) -> Call:
     if not callable(function):
-        raise ConfigurationError(value=function, rule="a handler is a function", remedy="Pass the function itself.")
+        raise ConfigurationError(
+            value=function, rule="a handler is a function", remedy="Pass the function itself."
+        )
     try:
         inspect.signature(function).bind(None)
         takes_context = _binds(function, 2)

@@ -9,7 +9,13 @@ import msgspec
 
 from oncetask_core.controls import cleanup_by_kind
 from oncetask_core.decisions import cancel, deletion, reschedule, reset
-from oncetask_core.errors import BulkOperationError, IllegalTransitionError, OncetaskError, StoreUnavailableError
+from oncetask_core.errors import (
+    BulkOperationError,
+    IllegalTransitionError,
+    OncetaskError,
+    StoreError,
+    StoreUnavailableError,
+)
 from oncetask_core.limits import check_id
 from oncetask_core.query import TaskFilter, TaskQuery
 from oncetask_core.recurrence import resume
@@ -37,6 +43,8 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
 
 Decide = Callable[[OnceTask[object]], Transition | str]
 """Returns the transition, or why there is none."""
+SkipReason = Callable[[OnceTask[object]], str | None]
+Write = Callable[[Sequence[OnceTask[object]]], Awaitable[Sequence[Verdict]]]
 
 
 class Operations:
@@ -101,7 +109,9 @@ class Operations:
             guards: list[Guard] = [deletion(task) for task in tasks]
             return await self._store.delete(guards)
 
-        return await self._repeat("deletion", ids, lambda _: None, write)
+        return await self._repeat(
+            "deletion", ids, progress=_Progress(), skip_reason=lambda _: None, write=write
+        )
 
     async def ids_of(self, where: TaskFilter) -> list[str]:
         """Return the ids of every task that matches, page by page."""
@@ -116,6 +126,7 @@ class Operations:
 
     async def _change(self, operation: str, ids: Iterable[str], decide: Decide) -> Bulk:
         decided: dict[str, Transition] = {}
+        progress = _Progress()
 
         def skip_reason(task: OnceTask[object]) -> str | None:
             decision = decide(task)
@@ -126,24 +137,26 @@ class Operations:
 
         async def write(tasks: Sequence[OnceTask[object]]) -> Sequence[Verdict]:
             answers = await self._store.apply([Atom((decided[task.id],)) for task in tasks])
+            progress.fail({t.id: a.error for t, a in zip(tasks, answers, strict=True) if a.error is not None})
             return [answer.verdict for answer in answers]
 
-        return await self._repeat(operation, ids, skip_reason, write)
+        return await self._repeat(operation, ids, progress=progress, skip_reason=skip_reason, write=write)
 
     async def _repeat(
         self,
         operation: str,
         ids: Iterable[str],
-        skip_reason: Callable[[OnceTask[object]], str | None],
-        write: Callable[[Sequence[OnceTask[object]]], Awaitable[Sequence[Verdict]]],
+        *,
+        progress: "_Progress",
+        skip_reason: SkipReason,
+        write: Write,
     ) -> Bulk:
         """Read, decide and write, again for those that changed in between."""
-        progress = _Progress()
         wanted = list(dict.fromkeys(check_id(task_id) for task_id in ids))
         for start in range(0, len(wanted), CHUNK):
             pending = wanted[start : start + CHUNK]
             for _ in range(TRIES):
-                pending = await self._round(pending, progress, skip_reason, write)
+                pending = await self._round(pending, progress=progress, skip_reason=skip_reason, write=write)
                 if not pending:
                     break
             progress.contended(pending)
@@ -152,12 +165,13 @@ class Operations:
     async def _round(
         self,
         ids: Sequence[str],
+        *,
         progress: "_Progress",
-        skip_reason: Callable[[OnceTask[object]], str | None],
-        write: Callable[[Sequence[OnceTask[object]]], Awaitable[Sequence[Verdict]]],
+        skip_reason: SkipReason,
+        write: Write,
     ) -> list[str]:
         found = await self._store.get(ids)
-        progress.skip(dict.fromkeys(set(ids) - found.tasks.keys(), MISSING) | found.unreadable)
+        progress.skip({**dict.fromkeys(set(ids) - found.tasks.keys(), MISSING), **found.unreadable})
         tasks = [found.tasks[task_id] for task_id in ids if task_id in found.tasks]
         reasons = {task.id: skip_reason(task) for task in tasks}
         progress.skip({task_id: reason for task_id, reason in reasons.items() if reason is not None})
@@ -167,7 +181,7 @@ class Operations:
         for task, verdict in zip(due, verdicts, strict=True):
             if verdict in (Verdict.APPLIED, Verdict.ALREADY):
                 progress.changed.append(task.id)
-            else:
+            elif verdict is not Verdict.BROKEN:
                 again.append(task.id)
         return again
 
@@ -184,6 +198,10 @@ class _Progress:
         """Note what is left as it is."""
         self._skipped |= reasons
 
+    def fail(self, errors: Mapping[str, StoreError]) -> None:
+        """Note what the store could not write."""
+        self._errors |= errors
+
     def contended(self, ids: Sequence[str]) -> None:
         """Note tasks that kept changing between reading and writing."""
         for task_id in ids:
@@ -195,7 +213,7 @@ class _Progress:
         """Return what was done.
 
         Raises:
-            BulkOperationError: Some tasks kept changing.
+            BulkOperationError: Some tasks kept changing, or could not be written.
         """
         if self._errors:
             raise BulkOperationError(operation, succeeded=len(self.changed), errors=self._errors)

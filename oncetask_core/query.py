@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -68,6 +68,12 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Pass it on for the next page; None when this was the last."""
     unreadable: Mapping[str, str] = {}
     """Why a record could not be read, by task id; it keeps nobody else from being listed."""
+
+    def __iter__(self) -> Iterator[OnceTask]:
+        return iter(self.tasks)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
 
 
 def matches(where: TaskFilter, task: OnceTask, now: datetime) -> bool:

@@ -1,6 +1,7 @@
 """Retry policies: after how long a failed task is tried again, or that it is not."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -85,7 +86,7 @@ class ExponentialBackoffPolicy:
         object.__setattr__(self, "base_delay", check_duration(self.base_delay, "base_delay"))
         object.__setattr__(self, "max_delay", check_duration(self.max_delay, "max_delay"))
         _check_fraction(self.jitter, "jitter")
-        if not (isinstance(self.multiplier, int | float) and math.isfinite(self.multiplier)) or self.multiplier < 1:
+        if not _is_factor(self.multiplier):
             raise ConfigurationError(
                 value=self.multiplier,
                 rule="multiplier is a finite number of at least 1",
@@ -97,7 +98,14 @@ class ExponentialBackoffPolicy:
         if _is_final(self.max_attempts, self.give_up_on, attempts=attempts, error=error):
             return None
         base, cap = check_duration(self.base_delay, "base_delay"), check_duration(self.max_delay, "max_delay")
-        return _spread(_grown(base, cap, factor=self.multiplier, steps=max(attempts, 1) - 1), self.jitter, chance)
+        return _spread(
+            _grown(base, cap, factor=self.multiplier, steps=max(attempts, 1) - 1), self.jitter, chance
+        )
+
+
+def _is_factor(value: object) -> bool:
+    """Return whether `value` is a number from 1 to the largest float; an int may be larger than any float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= sys.float_info.max
 
 
 def _grown(base: timedelta, cap: timedelta, *, factor: float, steps: int) -> timedelta:

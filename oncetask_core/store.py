@@ -34,7 +34,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Sequence[OnceTask]
     """In claim order, the members of a group one behind the other."""
     now: datetime
-    """The store's time at which the leases began."""
+    """The store's time of this call."""
     next_due: datetime | None = None
     """The earliest later time at which a task or generator of the claimed kinds becomes due, as far as known."""
     unreadable: Mapping[str, str] = {}
@@ -64,7 +64,7 @@ class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
     value: str
     """JSON text."""
     revision: int
-    """1 for the first write, then rising."""
+    """At least 1; rises with every write and never repeats for a name, removals included."""
 
 
 @runtime_checkable
@@ -128,7 +128,8 @@ class TaskStore(Protocol):
     async def claim(self, claim: Claim) -> Claimed:
         """Lease due tasks, so that no two callers ever hold the same task or the same key.
 
-        - What is taken, and in which order, is `claims.chosen`; what is written is `claims.leased`.
+        - What is taken is `claims.chosen` while no other call is in progress, else a part of it in the same order;
+          what is written is `claims.leased`.
         - Repeatable: if `lease_uid` already holds tasks, exactly those are returned and nothing is claimed.
         - Leases that have run out are not touched: they must be expired first, by `apply`.
         - Each grant gets an `epoch` above every earlier one of its key (or id), deleted tasks included;
@@ -141,7 +142,10 @@ class TaskStore(Protocol):
 
         - Guards are judged by `transition.judge` and changes are `transition.applied`, in the given order.
         - An atom is all or nothing; atoms are independent, and a broken one never voids its neighbours.
-        - Afterwards the seats of every key that was touched are those of `seats.rightful_head`.
+        - An atom sees what earlier atoms of the call wrote. The answer of a refused atom is that of its first guard
+          that refused (already applied only if all were), with no inserts.
+        - Afterwards the seats of every key that was touched are those of `seats.rightful_head` while no other call
+          is in progress; a key is never left without somebody looking at it again.
         """
         ...
 

@@ -110,7 +110,7 @@ class OnceTask(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     """How many leases were granted in this run."""
     failures: int = 0
     crashes: int = 0
-    """How many leases of this run ended without a report."""
+    """How many leases ended without a report: in this phase (normal or clean-up), since the last snooze."""
     cleanup_attempts: int = 0
     """How many clean-up attempts ended without success."""
 
@@ -136,6 +136,12 @@ class OnceTask(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
 
     reader: DataReader | None = None
     """Decodes `data` for a registered kind. Not stored."""
+
+    def __repr__(self) -> str:
+        """Name the task without its payload, which may be private and long."""
+        return (
+            f"OnceTask(id={self.id!r}, kind={self.kind!r}, revision={self.revision}, outcome={self.outcome})"
+        )
 
     @property
     def attempts(self) -> int:

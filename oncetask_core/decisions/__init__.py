@@ -7,7 +7,15 @@
 from oncetask_core.decisions.control import cancel, deletion, reschedule, reset
 from oncetask_core.decisions.ending import KindRules
 from oncetask_core.decisions.expiry import expire
-from oncetask_core.decisions.holding import Failure, Released, Report, Snoozed, Success, conclude, report_progress
+from oncetask_core.decisions.holding import (
+    Failure,
+    Released,
+    Report,
+    Snoozed,
+    Success,
+    conclude,
+    report_progress,
+)
 from oncetask_core.decisions.ticking import Uids, break_off, tick
 
 __all__ = [

@@ -27,7 +27,7 @@ def cancel(task: OnceTask, *, has_cleanup: bool) -> Transition | None:
     if task.lease_uid is not None:
         patch = marked
     elif has_cleanup and not task.is_generator:
-        patch = marked | wait(timedelta(0), priority=task.priority)
+        patch = marked | wait(timedelta(0), priority=task.priority) | Patch(crashes=0)
     else:
         patch = marked | ended(Outcome.CANCELLED)
     return Transition(Event.CANCEL, decided_on(task), patch)
@@ -72,7 +72,9 @@ def reset(task: OnceTask, *, run_uid: str, resume: Cursor | None = None) -> Tran
 def _restart(task: OnceTask, resume: Cursor | None) -> Patch:
     if resume is None:
         return wait(timedelta(0), priority=task.priority)
-    return Patch(wait_until=resume.slot, order_at=order_at(resume.slot, task.priority), slots_used=resume.used)
+    return Patch(
+        wait_until=resume.slot, order_at=order_at(resume.slot, task.priority), slots_used=resume.used
+    )
 
 
 def reschedule(task: OnceTask, when: When) -> Transition:

@@ -72,9 +72,12 @@ def recorded(task: OnceTask, text: str, *, at: datetime, attempt: int) -> Patch:
 
 
 def after_cancelled_run(task: OnceTask, rules: KindRules) -> Patch:
-    """Return where a cancelled task goes when the run of its normal handler is over: to the clean-up, or to its end."""
+    """Return where a cancelled task goes when the run of its normal handler is over: to the clean-up, or to its end.
+
+    The clean-up is another handler: the crashes of the normal one are not held against it.
+    """
     if rules.has_cleanup:
-        return wait(timedelta(0), priority=task.priority)
+        return wait(timedelta(0), priority=task.priority) | Patch(crashes=0)
     return ended(Outcome.CANCELLED)
 
 

@@ -45,11 +45,12 @@ def expire(task: OnceTask, rules: KindRules, *, at: datetime, chance: float) -> 
 
 
 def _next(task: OnceTask, rules: KindRules, *, error: LeaseExpiredError, chance: float) -> Patch:
+    poisoned = 0 < rules.max_crashes <= task.crashes + 1
     if task.in_cleanup:
-        return after_cleanup_failure(task, rules, error=error, chance=chance)
+        last = ended(Outcome.CANCELLED) if poisoned else Patch()
+        return after_cleanup_failure(task, rules, error=error, chance=chance) | last
     if task.is_cancelled:
         return after_cancelled_run(task, rules)
-    poisoned = 0 < rules.max_crashes <= task.crashes + 1
     if poisoned or rules.retry_policy.delay_after(task.attempts, error, chance=chance) is None:
         return ended(Outcome.FAILED)
     return Patch()

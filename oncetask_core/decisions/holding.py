@@ -86,7 +86,8 @@ def _decide(task: OnceTask, report: Report, rules: KindRules, *, chance: float) 
         case Failure():
             return Event.FAIL, _fail(task, report, rules, chance=chance)
         case Snoozed():
-            return Event.SNOOZE, _give_back(task, rules, wait(report.delay, priority=task.priority))
+            snoozed = wait(report.delay, priority=task.priority) | Patch(crashes=0)
+            return Event.SNOOZE, _give_back(task, rules, snoozed)
         case Released():
             return Event.RELEASE, _give_back(task, rules, Patch())
         case _:

@@ -28,7 +28,9 @@ def tick(generator: OnceTask, due: Due, uids: Uids) -> Atom:
     fired = zip(due.fire, uids.run_uids, strict=True)
     return Atom(
         transitions=(Transition(Event.TICK, decided_on(generator), patch),),
-        inserts=tuple(_occurrence(generator, slot, run_uid, created_by=uids.created_by) for slot, run_uid in fired),
+        inserts=tuple(
+            _occurrence(generator, slot, run_uid, created_by=uids.created_by) for slot, run_uid in fired
+        ),
     )
 
 

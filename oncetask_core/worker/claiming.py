@@ -14,7 +14,7 @@ from oncetask_core.task import OnceTask
 from oncetask_core.worker.events import Events
 from oncetask_core.worker.launching import Launcher
 from oncetask_core.worker.leases import Grant, LeaseBook
-from oncetask_core.worker.quiet import Quiet
+from oncetask_core.worker.quiet import ALONE_SECONDS, Quiet
 from oncetask_core.worker.settings import Seams
 from oncetask_core.worker.slots import Demand
 from oncetask_core.worker.store_time import StoreTime
@@ -78,6 +78,12 @@ class Claimer:
         self.quiet.end(task.id)
         self.hungry = self.hungry or self._was_full or task.resource_key is not None
 
+    async def take_back(self) -> Sequence[OnceTask[object]]:
+        """Return what a claim without a reply was granted, without starting it."""
+        if self._open is None:
+            return ()
+        return (await self._store.claim(self._open.claim)).tasks
+
     async def _repeat(self) -> bool:
         return False if self._open is None else await self._send(self._open)
 
@@ -130,7 +136,9 @@ class Claimer:
             self.next_due = claimed.next_due if known is None else min(known, claimed.next_due)
         calls: dict[str, set[str]] = defaultdict(set)
         for task in claimed.tasks:
-            calls[task.kind].add(f"key {task.resource_key}" if task.resource_key is not None else f"id {task.id}")
+            calls[task.kind].add(
+                f"key {task.resource_key}" if task.resource_key is not None else f"id {task.id}"
+            )
         if any(len(calls[kind]) >= slots.limit for kind, slots in opened.demand.slots.items()):
             self._was_full = True
 
@@ -140,6 +148,9 @@ class Claimer:
         if not served:
             return
         if opened.claim.suspects:
-            self.quiet.begin(served[0].id, until=opened.sent_at + opened.demand.lease_for.total_seconds())
+            self.quiet.begin(
+                served[0].id,
+                until=opened.sent_at + min(opened.demand.lease_for.total_seconds(), ALONE_SECONDS),
+            )
         grant = Grant(opened.demand.lease_for, renew=opened.demand.renew, granted_at=opened.sent_at)
         self._launcher.launch(opened.claim.lease_uid, grant, served)

@@ -43,7 +43,10 @@ class Deadlines:
             now = self._clock.monotonic()
             for run in self._overdue(now):
                 self._time_out(run)
-            self._planned = min((next(iter(runs.values())) for runs in self._by_kind.values() if runs), default=now + FAR_SECONDS)
+            self._planned = min(
+                (next(iter(runs.values())) for runs in self._by_kind.values() if runs),
+                default=now + FAR_SECONDS,
+            )
             self._earlier.clear()
             await wait_for_event(self._clock, self._earlier, self._planned - now)
 

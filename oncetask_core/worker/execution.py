@@ -46,7 +46,9 @@ class Executor:
         call = run.handler.cleanup if run.is_cleanup else run.handler.call
         if call is None:
             return {task_id: Success() for task_id in run.tasks}
-        subject = list(run.tasks.values()) if run.handler.is_group and not run.is_cleanup else run.context.task
+        subject = (
+            list(run.tasks.values()) if run.handler.is_group and not run.is_cleanup else run.context.task
+        )
         try:
             value = await self._call(call, subject, run)
         except asyncio.CancelledError as error:
@@ -150,4 +152,3 @@ def _timeout_text(run: Run) -> str:
     limit = run.handler.time_limit
     seconds = limit.total_seconds() if isinstance(limit, timedelta) else 0.0
     return f"the handler ran longer than its timeout of {seconds:g} s"
-

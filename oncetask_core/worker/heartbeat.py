@@ -29,11 +29,16 @@ class Heartbeat:
         store: Where the leases are.
         book: The leases.
         seams: The clock.
-        on_unknown: Called on the worker's loop with ids of tasks that a doubtful claim turned out to hold.
+        on_unknown: Called on the worker's loop with lease and id of tasks that we hold without knowing.
     """
 
     def __init__(
-        self, store: TaskStore, book: LeaseBook, *, seams: Seams, on_unknown: Callable[[list[str]], None]
+        self,
+        store: TaskStore,
+        book: LeaseBook,
+        *,
+        seams: Seams,
+        on_unknown: Callable[[list[tuple[str, str]]], None],
     ) -> None:
         self._store = store
         self._book = book
@@ -53,7 +58,9 @@ class Heartbeat:
         self._main = asyncio.get_running_loop()
         if self._seams.threaded_renewals:
             ready = threading.Event()
-            self._thread = threading.Thread(target=self._main_of_thread, args=(ready,), name="oncetask-renewals", daemon=True)
+            self._thread = threading.Thread(
+                target=self._main_of_thread, args=(ready,), name="oncetask-renewals", daemon=True
+            )
             self._thread.start()
             ready.wait()
         else:

@@ -118,7 +118,9 @@ class Launcher:
             reports = await self._reports_of(run)
             for task_id, task in members.items():
                 if task_id in reports:
-                    self._settler.add(Settlement(task, reports[task_id], run.handler, self._settled_of(batch)))
+                    self._settler.add(
+                        Settlement(task, reports[task_id], run.handler, self._settled_of(batch))
+                    )
                 else:
                     self._lost(batch, task)
 
@@ -138,10 +140,13 @@ class Launcher:
 
     def _settled_of(self, batch: Batch) -> Callable[[Settlement, Verdict, Transition], None]:
         def settled(settlement: Settlement, verdict: Verdict, transition: Transition) -> None:
+            if settlement.task.id not in batch.outstanding:
+                return  # given back meanwhile: its handler ignored being cancelled and ended later
             if verdict in (Verdict.APPLIED, Verdict.ALREADY):
                 self._announce(settlement, transition)
                 self._finish(batch, settlement.task)
             elif verdict is Verdict.BROKEN:
+                self._book.give_up(settlement.task)
                 logger.error(
                     "task %s cannot be settled; its lease is left to run out",
                     settlement.task.id,

@@ -47,7 +47,7 @@ class Findings:
     def __init__(self) -> None:
         self.lost: list[tuple[Run, str]] = []
         self.cancelled: list[tuple[Run, str]] = []
-        self.unknown: list[str] = []
+        self.unknown: list[tuple[str, str]] = []
 
 
 class LeaseBook:
@@ -58,6 +58,7 @@ class LeaseBook:
         self._grants: dict[str, Grant] = {}
         self._doubtful: dict[str, float] = {}
         self._ask_at = 0.0
+        self._given_up: set[tuple[str, str]] = set()
 
     def enter(self, lease_uid: str, grant: Grant, runs: Iterable[Run]) -> None:
         """Begin to renew a lease for the sake of these runs."""
@@ -83,10 +84,20 @@ class LeaseBook:
             self._doubtful[lease_uid] = until
             self._ask_at = 0.0
 
-    def is_doubtful(self, lease_uid: str | None) -> bool:
-        """Return whether the lease is of a claim whose reply was lost, and nothing here depends on it."""
+    def give_up(self, task: OnceTask[object]) -> None:
+        """Leave a task to the end of its lease: it could not be settled, and is not to be given back."""
         with self._lock:
-            return lease_uid in self._doubtful and lease_uid not in self._grants
+            self._given_up.add((task.lease_uid or "", task.id))
+
+    def is_unknown(self, task: OnceTask[object]) -> bool:
+        """Return whether nothing here knows that its lease holds the task."""
+        with self._lock:
+            return self._is_unknown((task.lease_uid or "", task.id))
+
+    def _is_unknown(self, key: tuple[str, str]) -> bool:
+        uid, task_id = key
+        grant = self._grants.get(uid)
+        return key not in self._given_up and (grant is None or task_id not in grant.members)
 
     def fence_of(self, task: OnceTask[object]) -> float:
         """Return the monotonic time after which the task must not be started or go on."""
@@ -114,7 +125,9 @@ class LeaseBook:
             self._doubtful = {uid: until for uid, until in self._doubtful.items() if until > now}
             self._ask_at = now + ASK_SECONDS
             asked: dict[str, timedelta | None] = dict.fromkeys(self._doubtful)
-            return asked | {uid: grant.lease_for if grant.renew else None for uid, grant in self._grants.items()}
+            return asked | {
+                uid: grant.lease_for if grant.renew else None for uid, grant in self._grants.items()
+            }
 
     def postpone(self, now: float) -> None:
         """Plan the next try after a renewal that failed."""
@@ -134,11 +147,17 @@ class LeaseBook:
                 grant = self._grants.get(uid)
                 if grant is not None:
                     self._compare(uid, grant, held, findings=findings, sent_at=sent_at)
-            findings.unknown = [task_id for uid, task_id in held if uid in self._doubtful and uid not in self._grants]
+            findings.unknown = [key for key in held if self._is_unknown(key)]
         return findings
 
     def _compare(
-        self, uid: str, grant: Grant, held: Mapping[tuple[str, str], HeldLease], *, findings: Findings, sent_at: float
+        self,
+        uid: str,
+        grant: Grant,
+        held: Mapping[tuple[str, str], HeldLease],
+        *,
+        findings: Findings,
+        sent_at: float,
     ) -> None:
         seconds = grant.lease_for.total_seconds()
         grant.next_beat = sent_at + seconds * RENEW_EVERY

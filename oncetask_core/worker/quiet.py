@@ -1,11 +1,12 @@
 """Room for suspects: a task that a worker vanished with runs where it can take nobody else along.
 
-While a suspect waits, the worker claims nothing else until it is empty, but no longer than a few seconds; while the
-suspect runs, the worker claims nothing else, but no longer than one lease. A killer therefore hits at most what
-already ran beside it, and a suspect that is innocent holds up nobody for long.
+While a suspect waits, the worker claims nothing else until it is empty, but no longer than `QUIET_SECONDS`; while the
+suspect runs, the worker claims nothing else, but no longer than `ALONE_SECONDS`. A killer therefore hits little
+beside itself, and many suspects that are innocent (their worker was killed) are all running again soon.
 """
 
 QUIET_SECONDS = 5.0
+ALONE_SECONDS = 10.0
 
 
 class Quiet:
@@ -34,17 +35,19 @@ class Quiet:
 
     def wants_suspect(self, now: float, *, running: int) -> bool:
         """Return whether the worker should claim a suspect now."""
-        if self._suspect is not None or self._since is None:
+        if self._since is None or self._is_alone(now):
             return False
         return running == 0 or now - self._since >= QUIET_SECONDS
 
     def allows_others(self, now: float) -> bool:
         """Return whether the worker may claim tasks that never crashed a worker."""
-        alone = self._suspect is not None and now < self._alone_until
-        return not alone and self._since is None
+        return not self._is_alone(now) and self._since is None
+
+    def _is_alone(self, now: float) -> bool:
+        return self._suspect is not None and now < self._alone_until
 
     def next_change(self, now: float) -> float | None:
         """Return after how many seconds the answers change by time alone; None if they do not."""
         if self._since is not None:
             return max(self._since + QUIET_SECONDS - now, 0.0)
-        return max(self._alone_until - now, 0.0) if self._suspect is not None else None
+        return self._alone_until - now if self._is_alone(now) else None

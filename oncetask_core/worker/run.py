@@ -25,10 +25,25 @@ _RANK = {reason: rank for rank, reason in enumerate(StopReason)}
 class Run:
     """The handler call for one task or one group; lives on the worker's event loop."""
 
-    __slots__ = ("_interruptible", "_waiter", "context", "handler", "is_cleanup", "reason", "stack", "started", "tasks")
+    __slots__ = (
+        "_interruptible",
+        "_waiter",
+        "context",
+        "handler",
+        "is_cleanup",
+        "reason",
+        "stack",
+        "started",
+        "tasks",
+    )
 
     def __init__(
-        self, tasks: Sequence[OnceTask[object]], *, handler: Handler, context: TaskContext[object], is_cleanup: bool
+        self,
+        tasks: Sequence[OnceTask[object]],
+        *,
+        handler: Handler,
+        context: TaskContext[object],
+        is_cleanup: bool,
     ) -> None:
         self.tasks = {task.id: task for task in tasks}
         self.handler = handler

@@ -20,7 +20,7 @@ class Seams:
     """Everything by which time and chance enter the manager and the worker."""
 
     clock: Clock = field(default_factory=SystemClock)
-    chance: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311 - jitter needs no secrecy
+    chance: Callable[[], float] = field(default_factory=lambda: random.Random().random)
     new_uid: Callable[[], str] = new_uid
 
     @property
@@ -67,4 +67,8 @@ class WorkerSettings:
     @property
     def retention(self) -> timedelta | None:
         """How long finished tasks are kept."""
-        return None if self.keep_finished_for is None else check_duration(self.keep_finished_for, "keep_finished_for")
+        return (
+            None
+            if self.keep_finished_for is None
+            else check_duration(self.keep_finished_for, "keep_finished_for")
+        )

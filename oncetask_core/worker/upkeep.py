@@ -38,7 +38,13 @@ class Upkeep:
     """
 
     def __init__(
-        self, store: TaskStore, registry: Registry, *, seams: Seams, events: Events, now: Callable[[], datetime]
+        self,
+        store: TaskStore,
+        registry: Registry,
+        *,
+        seams: Seams,
+        events: Events,
+        now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._registry = registry
@@ -50,11 +56,24 @@ class Upkeep:
         """End the leases that ran out; return how many this call ended."""
         page = await self._find(TaskFilter(kinds=kinds, run_out=True))
         atoms = [
-            Atom((expire(task, self._registry.require(task.kind).rules, at=self._now(), chance=self._seams.chance()),))
+            Atom(
+                (
+                    expire(
+                        task,
+                        self._registry.require(task.kind).rules,
+                        at=self._now(),
+                        chance=self._seams.chance(),
+                    ),
+                )
+            )
             for task in page.tasks
         ]
         answers = await self._store.apply(atoms) if atoms else ()
-        ended = [task for task, answer in zip(page.tasks, answers, strict=True) if answer.verdict is Verdict.APPLIED]
+        ended = [
+            task
+            for task, answer in zip(page.tasks, answers, strict=True)
+            if answer.verdict is Verdict.APPLIED
+        ]
         for task in ended:
             logger.warning(
                 "the lease of task %s ran out: worker %s stopped renewing it",
@@ -72,7 +91,9 @@ class Upkeep:
         for answer in answers:
             for inserted in answer.inserted:
                 if not inserted.created and inserted.kind not in kinds:
-                    logger.error("occurrence %s was not created: a task of another kind has its id", inserted.id)
+                    logger.error(
+                        "occurrence %s was not created: a task of another kind has its id", inserted.id
+                    )
         return sum(answer.verdict is Verdict.APPLIED for answer in answers)
 
     def _tick(self, generator: OnceTask[object]) -> Atom:

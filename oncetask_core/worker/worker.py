@@ -10,7 +10,7 @@ import msgspec
 from oncetask_core.backoff import Backoff
 from oncetask_core.clock import wait_for_event
 from oncetask_core.controls import paused_kinds, publish_kinds
-from oncetask_core.decisions import Released, conclude
+from oncetask_core.decisions import KindRules, Released, conclude
 from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_core.handlers import Handler
 from oncetask_core.registry import Registry
@@ -211,19 +211,24 @@ class Worker:
 
     def _is_upkeep_due(self) -> bool:
         next_due = self._claimer.next_due
-        return self._clock.monotonic() >= self._upkeep_at or (next_due is not None and self._time.now() >= next_due)
+        return self._clock.monotonic() >= self._upkeep_at or (
+            next_due is not None and self._time.now() >= next_due
+        )
 
     async def _do_upkeep(self) -> bool:
         self._claimer.hungry, self._claimer.next_due = True, None
         self._paused = await paused_kinds(self._store)
-        kinds = frozenset(handler.kind for handler in self._active_handlers())
-        moved = 0
-        if kinds:
-            moved = await self._upkeep.expire(kinds) + await self._upkeep.tick(kinds)
-            waiting = await self._upkeep.has_suspects(kinds)
+        served = frozenset(handler.kind for handler in self._registry)
+        active = served - self._paused
+        moved = await self._upkeep.expire(served) if served else 0
+        if active:
+            moved += await self._upkeep.tick(active)
+            waiting = await self._upkeep.has_suspects(active)
             self._claimer.quiet.notice(self._clock.monotonic(), waiting=waiting)
         await self._purge()
-        self._upkeep_at = self._clock.monotonic() + self._settings.poll_seconds * (0.5 + 0.5 * self._seams.chance())
+        self._upkeep_at = self._clock.monotonic() + self._settings.poll_seconds * (
+            0.5 + 0.5 * self._seams.chance()
+        )
         return moved > 0
 
     async def _purge(self) -> None:
@@ -262,28 +267,31 @@ class Worker:
         self._store_is_down = True
         await wait_for_event(self._clock, self._wake, self._backoff.next_delay())
 
-    def _release_unknown(self, task_ids: list[str]) -> None:
-        """A request that was given up reached the store after all: give its tasks back, nothing charged."""
-        background = asyncio.create_task(self._give_back(task_ids))
+    def _release_unknown(self, held: list[tuple[str, str]]) -> None:
+        background = asyncio.create_task(self._give_back(held))
         self._background.add(background)
         background.add_done_callback(self._background.discard)
 
-    async def _give_back(self, task_ids: list[str]) -> None:
+    async def _give_back(self, held: Sequence[tuple[str, str]]) -> None:
+        """Give back, nothing charged, what a request that we had given up took after all."""
         try:
-            found = await self._store.get(task_ids)
-            served = [(task, self._registry.get(task.kind)) for task in found.tasks.values() if task.lease_uid]
-            atoms = [
-                Atom((conclude(task, Released(), handler.rules, chance=self._seams.chance()),))
-                for task, handler in served
-                if handler is not None and self._book.is_doubtful(task.lease_uid)
-            ]
-            await self._store.apply(atoms)
+            found = await self._store.get([task_id for _, task_id in held])
+            tasks = [found.tasks[task_id] for uid, task_id in held if task_id in found.tasks]
+            leases = {uid for uid, _ in held}
+            ours = [task for task in tasks if task.lease_uid in leases and self._book.is_unknown(task)]
+            await self._store.apply([self._release(task) for task in ours])
         except StoreError as error:
             logger.warning("tasks of a lost claim stay leased until their lease runs out: %s", error)
+
+    def _release(self, task: OnceTask[object]) -> Atom:
+        handler = self._registry.get(task.kind)
+        rules = KindRules(has_cleanup=True) if handler is None else handler.rules
+        return Atom((conclude(task, Released(), rules, chance=self._seams.chance()),))
 
     async def _shut_down(self, helpers: Sequence[asyncio.Task[None]]) -> None:
         """Let handlers finish, cancel what is left, write every outcome, then stop renewing."""
         self._stopping = True
+        await self._return_open_claim()
         if not self._hurried:
             await self._wait_for_batches(self._settings.shutdown_seconds)
         if self._launcher.batches:
@@ -296,6 +304,14 @@ class Worker:
         await asyncio.gather(*helpers, *self._background, return_exceptions=True)
         await self._heartbeat.stop()
         self._threads.close()
+
+    async def _return_open_claim(self) -> None:
+        """Ask once more for a claim whose reply is outstanding, and give back what it was granted."""
+        try:
+            tasks = await self._claimer.take_back()
+            await self._store.apply([self._release(task) for task in tasks])
+        except StoreError as error:
+            logger.warning("tasks of a lost claim stay leased until their lease runs out: %s", error)
 
     async def _wait_for_batches(self, seconds: float, *, hurried: bool = False) -> None:
         deadline = self._clock.monotonic() + seconds
@@ -320,6 +336,9 @@ class Worker:
         expired = asyncio.ensure_future(self._clock.sleep(FLUSH_SECONDS))
         await asyncio.wait({flushed, expired}, return_when=asyncio.FIRST_COMPLETED)
         if not flushed.done():
-            logger.error("%d outcomes could not be written before the end; their tasks run again", self._settler.pending)
+            logger.error(
+                "%d outcomes could not be written before the end; their tasks run again",
+                self._settler.pending,
+            )
         flushed.cancel()
         expired.cancel()

@@ -1,0 +1,78 @@
+"""The command line: `python -m oncetask worker module:manager`."""
+
+import argparse
+import asyncio
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from oncetask_core.errors import ConfigurationError, OncetaskError
+from oncetask_core.logs import TaskContextFilter
+from oncetask_core.manager import TaskManager
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0, or 2 for a mistake that the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m oncetask", description="Durable tasks that complete exactly once."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    worker = commands.add_parser(
+        "worker", help="run the tasks of a manager until SIGTERM or SIGINT, then drain"
+    )
+    worker.add_argument("manager", help="where the manager is, as module:attribute")
+    worker.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    options = parser.parse_args(arguments)
+    _log_to_stderr(options.log_level)
+    try:
+        asyncio.run(find_manager(options.manager).run())
+    except OncetaskError as error:
+        print(f"oncetask: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler()
+    handler.addFilter(TaskContextFilter())
+    logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
+
+
+def find_manager(reference: str) -> TaskManager:
+    """Return the manager that `module:attribute` names, importing the module from here or the installed packages.
+
+    Raises:
+        ConfigurationError: There is no such module or attribute, or it is no manager.
+    """
+    module_name, _, attribute = reference.partition(":")
+    if not module_name or not attribute:
+        raise ConfigurationError(
+            value=reference,
+            rule="a manager is named as module:attribute",
+            remedy="For example: shop.tasks:manager.",
+        )
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise ConfigurationError(
+            value=module_name,
+            rule="the module can be imported from here",
+            remedy="Check the name and the folder.",
+        ) from error
+    except AttributeError as error:
+        raise ConfigurationError(
+            value=reference, rule=f"the module {module_name} has this attribute", remedy="Check the name."
+        ) from error
+    if not isinstance(found, TaskManager):
+        raise ConfigurationError(
+            value=found, rule=f"{reference} is a TaskManager", remedy="Name the manager itself."
+        )
+    return found

@@ -1,0 +1,66 @@
+"""A store that fails on purpose: before or after a call reached the real store."""
+
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from oncetask import MemoryStore, StoreUnavailableError
+
+Call = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class FailingStore:
+    """Passes everything on to a store, except for the calls that a test lets fail.
+
+    `fail("apply", "after")` lets the next `apply` raise after it was carried out: a lost reply.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._failures: dict[str, list[str]] = {}
+        self.calls: Counter[str] = Counter()
+
+    def fail(self, method: str, *when: str) -> None:
+        """Let the next calls of `method` fail, each `before` or `after` it took effect, or not at all (`pass`)."""
+        self._failures.setdefault(method, []).extend(when)
+
+    def down(self, *methods: str, times: int = 10_000) -> None:
+        """Let the methods fail before they take effect, from now on."""
+        for method in methods:
+            self.fail(method, *["before"] * times)
+
+    def up(self) -> None:
+        """Let nothing fail any more."""
+        self._failures.clear()
+
+    @property
+    def env(self) -> str:
+        return self._store.env
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self._store.capabilities
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        return self._wrapped(name, method) if name in _PORT else method
+
+    def _wrapped(self, name: str, method: Call) -> Call:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
+            planned = self._failures.get(name)
+            when = planned.pop(0) if planned else "pass"
+            if when == "before":
+                raise StoreUnavailableError(f"{name} failed on purpose before it took effect")
+            reply = await method(*args, **kwargs)
+            if when == "after":
+                raise StoreUnavailableError(f"the reply of {name} was lost on purpose")
+            return reply
+
+        return call
+
+
+_PORT = {
+    "open", "close", "migrate", "now", "insert", "get", "find", "count", "claim", "apply", "renew", "delete",
+    "read_control", "write_control",
+}  # fmt: skip

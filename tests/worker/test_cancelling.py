@@ -1,0 +1,191 @@
+"""Cancellation: before, during and after a run, with and without clean-up."""
+
+from oncetask import FixedDelayPolicy, OnceTask, Outcome, TaskStatus
+from tests.asynchronous import asynchronous
+from tests.worker.world import Job, World
+
+
+@asynchronous
+async def test_without_clean_up_a_waiting_task_ends_at_once() -> None:
+    """A task that nobody holds, of a kind known to need no clean-up, is cancelled immediately."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: None)
+    await world.manager.create_task(Job("a"), delay=3600)
+
+    assert await world.manager.cancel_task("a")
+    assert not await world.manager.cancel_task("a")
+
+    assert (await world.task("a")).outcome is Outcome.CANCELLED
+
+
+@asynchronous
+async def test_a_kind_that_nobody_published_is_ended_by_the_next_worker() -> None:
+    """A client that knows no handler only marks the task; the worker ends it without running the handler."""
+    world = World()
+    runs: list[str] = []
+    await world.manager.create_task(Job("a"))
+    assert await world.manager.cancel_task("a")
+    assert (await world.task("a")).status(world.clock.now()) is TaskStatus.CANCELLATION_PENDING
+
+    world.manager.register_task_handler(Job, lambda task: runs.append(task.id))
+    await world.manager.drain()
+
+    assert (await world.task("a")).outcome is Outcome.CANCELLED
+    assert runs == []
+
+
+@asynchronous
+async def test_what_workers_publish_is_known_to_clients_without_handlers() -> None:
+    """After a worker has run, a client knows that the kind needs no clean-up."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: None)
+    await world.manager.drain()
+    client = world.another(name="client")
+    await client.create_task(Job("a"), delay=10)
+
+    await client.cancel_task("a")
+
+    assert (await world.task("a")).outcome is Outcome.CANCELLED
+
+
+@asynchronous
+async def test_the_clean_up_runs_instead_of_the_handler() -> None:
+    """A cancelled task with a clean-up handler runs that, at once, and then ends as cancelled."""
+    world = World()
+    calls: list[str] = []
+
+    async def clean_up(task: OnceTask[Job]) -> str:
+        calls.append("clean-up")
+        return "cleaned"
+
+    @world.manager.task_handler(Job, cancellation_handler=clean_up)
+    async def handle(task: OnceTask[Job]) -> None:
+        calls.append("handler")
+
+    await world.manager.create_task(Job("a"), delay=3600)
+    await world.manager.cancel_task("a")
+    await world.manager.drain()
+
+    task = await world.task("a")
+    assert calls == ["clean-up"]
+    assert task.outcome is Outcome.CANCELLED
+    assert task.result == '"cleaned"'
+
+
+@asynchronous
+async def test_the_clean_up_has_a_budget_of_its_own() -> None:
+    """Failures of the handler use up none of the clean-up's attempts; when those are used up the task is cancelled."""
+    world = World()
+    cleanups = 0
+
+    async def clean_up(task: OnceTask[Job]) -> None:
+        nonlocal cleanups
+        cleanups += 1
+        raise ValueError("stuck")
+
+    @world.manager.task_handler(
+        Job,
+        retry_policy=FixedDelayPolicy(delay=1, max_attempts=0),
+        cancellation_handler=clean_up,
+        cancellation_retry_policy=FixedDelayPolicy(delay=1, max_attempts=3),
+    )
+    async def handle(task: OnceTask[Job]) -> None:
+        raise ValueError("boom")
+
+    await world.manager.create_task(Job("a"))
+    for _ in range(10):
+        await world.manager.drain()
+        world.clock.advance(1)
+    await world.manager.cancel_task("a")
+    for _ in range(5):
+        await world.manager.drain()
+        world.clock.advance(1)
+
+    task = await world.task("a")
+    assert cleanups == 3
+    assert task.outcome is Outcome.CANCELLED
+    assert task.failures == 10
+    assert task.cleanup_attempts == 3
+
+
+@asynchronous
+async def test_a_running_coroutine_is_told_at_the_next_renewal() -> None:
+    """Cancelling a running task cancels its coroutine within a third of the lease; nothing is charged."""
+    world = World()
+    ended: list[str] = []
+
+    @world.manager.task_handler(Job, lease_duration=30)
+    async def handle(task: OnceTask[Job]) -> None:
+        try:
+            await world.clock.sleep(3600)
+        finally:
+            ended.append(task.id)
+
+    await world.manager.create_task(Job("a"))
+    async with world.manager.running():
+        await world.clock.run_for(1)
+        await world.manager.cancel_task("a")
+        await world.clock.run_for(10)
+
+    task = await world.task("a")
+    assert ended == ["a"]
+    assert task.outcome is Outcome.CANCELLED
+    assert task.failures == 0
+
+
+@asynchronous
+async def test_a_run_that_finishes_anyway_keeps_its_result_and_is_cleaned_up() -> None:
+    """Cancelled while running: the result is kept, the clean-up follows, the task ends as cancelled."""
+    world = World()
+    calls: list[str] = []
+
+    async def clean_up(task: OnceTask[Job]) -> str:
+        calls.append(f"clean-up after {task.result}")
+        return "ignored"
+
+    @world.manager.task_handler(Job, cancellation_handler=clean_up)
+    async def handle(task: OnceTask[Job]) -> str:
+        await world.manager.cancel_task("a")
+        return "kept"
+
+    await world.manager.create_task(Job("a"))
+    await world.manager.drain()
+
+    task = await world.task("a")
+    assert calls == ['clean-up after "kept"']
+    assert task.outcome is Outcome.CANCELLED
+    assert task.result == '"kept"'
+
+
+@asynchronous
+async def test_without_renewal_a_running_handler_is_told_all_the_same() -> None:
+    """renew_lease=False does not keep the request to cancel from arriving."""
+    world = World()
+
+    @world.manager.task_handler(Job, lease_duration=30, renew_lease=False)
+    async def handle(task: OnceTask[Job]) -> None:
+        await world.clock.sleep(3600)
+
+    await world.manager.create_task(Job("a"))
+    async with world.manager.running():
+        await world.clock.run_for(1)
+        await world.manager.cancel_task("a")
+        await world.clock.run_for(10.5)
+
+    assert (await world.task("a")).outcome is Outcome.CANCELLED
+
+
+@asynchronous
+async def test_bulk_cancellation_takes_each_id_once_and_says_what_happened() -> None:
+    """Repeated, unknown, finished and cancelled ids are skipped with a reason."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: None)
+    await world.manager.create_tasks([Job("done")])
+    await world.manager.drain()
+    await world.manager.create_tasks([Job("a"), Job("b")])
+    await world.manager.cancel_task("b")
+
+    bulk = await world.manager.cancel_tasks_by_ids(["a", "a", "b", "done", "nobody"])
+
+    assert bulk.changed == ("a",)
+    assert bulk.skipped == {"b": "already cancelled", "done": "already finished", "nobody": "no such task"}

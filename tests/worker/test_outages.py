@@ -1,0 +1,167 @@
+"""Stores that fail: lost requests, lost replies, long outages. Every task still completes exactly once."""
+
+import asyncio
+
+import pytest
+
+from oncetask import OnceTask, Outcome, StoreUnavailableError
+from tests.asynchronous import asynchronous
+from tests.worker.world import Job, Keyed, World
+
+
+@pytest.mark.parametrize("method", ["claim", "apply", "find", "now", "read_control", "write_control"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_one_failing_call_costs_nothing(method: str, when: str) -> None:
+    """Whichever call of the worker fails, before or after it took effect, each task completes in one attempt."""
+
+    @asynchronous
+    async def check() -> None:
+        world = World()
+        runs: list[str] = []
+
+        @world.manager.task_handler(Keyed)
+        async def handle(task: OnceTask[Keyed]) -> str:
+            runs.append(task.id)
+            return task.id
+
+        await world.manager.create_tasks([Keyed("a"), Keyed("b"), Keyed("c", "x")])
+        world.store.fail(method, when, "pass", when)
+        async with world.manager.running():
+            await world.clock.run_for(30)
+
+        tasks = [await world.task(name) for name in "abc"]
+        assert sorted(runs) == ["a", "b", "c"]
+        assert {task.outcome for task in tasks} == {Outcome.COMPLETED}
+        assert {task.claims for task in tasks} == {1}
+        assert {task.error_count for task in tasks} == {0}
+
+    check()
+
+
+@asynchronous
+async def test_a_create_whose_reply_was_lost_is_recognised_as_new() -> None:
+    """The creation nonce resolves the unknown outcome: the caller learns that the task is its own."""
+    world = World()
+    world.store.fail("insert", "after")
+
+    creating = asyncio.create_task(world.manager.create_task(Job("a")))
+    await world.clock.run_for(1)
+
+    assert (await creating).existed is False
+    assert world.store.calls["insert"] == 2
+
+
+@asynchronous
+async def test_a_create_on_a_store_that_stays_down_raises() -> None:
+    """After a few tries the caller gets the error."""
+    world = World()
+    world.store.down("insert")
+
+    creating = asyncio.create_task(world.manager.create_task(Job("a")))
+    await world.clock.run_for(10)
+
+    with pytest.raises(StoreUnavailableError):
+        await creating
+
+
+@asynchronous
+async def test_work_goes_on_soon_after_an_outage() -> None:
+    """When the store returns, results that waited are written and new tasks are claimed within ten seconds."""
+    world = World()
+    ran: list[str] = []
+
+    @world.manager.task_handler(Job)
+    async def handle(task: OnceTask[Job]) -> None:
+        ran.append(task.id)
+        await world.clock.sleep(1)
+
+    await world.manager.create_task(Job("a"))
+    async with world.manager.running():
+        await world.clock.run_for(0.5)
+        world.store.down("claim", "apply", "find", "renew", "read_control")
+        await world.clock.run_for(40)
+        world.store.up()
+        await world.manager.create_task(Job("b"))
+        await world.clock.run_for(11)
+
+    assert ran == ["a", "b"]
+    assert (await world.task("a")).outcome is Outcome.COMPLETED
+    assert (await world.task("b")).outcome is Outcome.COMPLETED
+
+
+@asynchronous
+async def test_a_worker_starts_when_the_store_comes_up() -> None:
+    """A store that is down at the start is waited for."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: "late")
+    await world.manager.create_task(Job("a"))
+    world.store.down("now", "open", times=4)
+
+    async with world.manager.running():
+        await world.clock.run_for(60)
+        result = await asyncio.wait_for(world.manager.wait("a"), 5)
+
+    assert result == "late"
+
+
+@asynchronous
+async def test_nothing_is_claimed_while_leases_cannot_be_renewed() -> None:
+    """A worker that cannot renew starts nothing new."""
+    world = World()
+    started: list[str] = []
+
+    @world.manager.task_handler(Job, lease_duration=60, concurrency=5)
+    async def handle(task: OnceTask[Job]) -> None:
+        started.append(task.id)
+        await world.clock.sleep(45)
+
+    await world.manager.create_task(Job("a"))
+    async with world.manager.running():
+        await world.clock.run_for(1)
+        world.store.down("renew")
+        await world.clock.run_for(20)
+        await world.manager.create_task(Job("b"))
+        await world.clock.run_for(10)
+        during = list(started)
+        world.store.up()
+        await world.clock.run_for(60)
+
+    assert during == ["a"]
+    assert started == ["a", "b"]
+
+
+@asynchronous
+async def test_a_request_that_was_given_up_and_arrives_late_is_given_back() -> None:
+    """A claim that reaches the store after its repeat came back empty charges nobody."""
+    world = World()
+    runs: list[str] = []
+
+    @world.manager.task_handler(Job)
+    async def handle(task: OnceTask[Job]) -> None:
+        runs.append(task.id)
+
+    claims: list[object] = []
+    real = world.store._store.claim  # the request that is lost on the way and arrives later
+
+    async def remember(claim: object) -> object:
+        claims.append(claim)
+        return await real(claim)  # type: ignore[arg-type]
+
+    world.store._store.claim = remember  # type: ignore[method-assign, assignment]
+    world.store.fail("claim", "before")
+    async with world.manager.running():
+        await world.clock.run_for(5)
+        lost = claims[0]
+        await world.manager.pause("job")
+        await world.clock.run_for(2)
+        await world.manager.create_task(Job("a"))
+        await real(lost)  # type: ignore[arg-type]
+        assert (await world.task("a")).lease_uid is not None
+        await world.clock.run_for(5)
+        given_back = await world.task("a")
+        await world.manager.resume("job")
+        await world.clock.run_for(5)
+
+    assert given_back.lease_uid is None
+    assert given_back.attempts == 0
+    assert runs == ["a"]
