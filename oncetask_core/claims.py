@@ -32,28 +32,28 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to take tasks that crashed a worker instead of all others: one at a time, by itself."""
 
 
-def is_due(task: OnceTask, now: datetime) -> bool:
+def is_due(task: OnceTask[object], now: datetime) -> bool:
     """Return whether the task is live, unleased and past its waiting time at `now` (the store's time)."""
     return task.is_live and task.lease_uid is None and task.wait_until <= now
 
 
-def is_claimable(task: OnceTask, now: datetime) -> bool:
+def is_claimable(task: OnceTask[object], now: datetime) -> bool:
     """Return whether a claim at `now` may take the task: due, no generator, and keyless or seated."""
     keyed_in_turn = task.resource_key is None or task.head_key is not None
     return is_due(task, now) and not task.is_generator and keyed_in_turn
 
 
-def claim_order(task: OnceTask) -> tuple[datetime, int]:
+def claim_order(task: OnceTask[object]) -> tuple[datetime, int]:
     """Return what orders a claim's candidates: `order_at`, then creation."""
     return (task.order_at, task.sequence)
 
 
-def chosen(claim: Claim, tasks: Sequence[OnceTask], now: datetime) -> list[OnceTask]:
+def chosen(claim: Claim, tasks: Sequence[OnceTask[object]], now: datetime) -> list[OnceTask[object]]:
     """Return the tasks that `claim` takes out of all `tasks` of its environment at `now`, each group together."""
     claimable = sorted((task for task in tasks if is_claimable(task, now)), key=claim_order)
     if claim.suspects:
         return [task for task in claimable if task.is_suspect and task.kind in claim.slots][:1]
-    taken: list[OnceTask] = []
+    taken: list[OnceTask[object]] = []
     for kind, slots in claim.slots.items():
         heads = [task for task in claimable if task.kind == kind and not task.is_suspect]
         for head in heads[: slots.limit]:
@@ -62,14 +62,16 @@ def chosen(claim: Claim, tasks: Sequence[OnceTask], now: datetime) -> list[OnceT
     return taken
 
 
-def _group_of(head: OnceTask, tasks: Iterable[OnceTask], *, now: datetime, size: int) -> Sequence[OnceTask]:
+def _group_of(
+    head: OnceTask[object], tasks: Iterable[OnceTask[object]], *, now: datetime, size: int
+) -> Sequence[OnceTask[object]]:
     if head.resource_key is None or size <= 1:
         return []
     of_key = [task for task in tasks if (task.kind, task.resource_key) == (head.kind, head.resource_key)]
     return successors(head, of_key, now=now, limit=size - 1)
 
 
-def leased(task: OnceTask, claim: Claim, *, now: datetime, epoch: int) -> OnceTask:
+def leased(task: OnceTask[object], claim: Claim, *, now: datetime, epoch: int) -> OnceTask[object]:
     """Return the record of a task that `claim` takes at `now`; `epoch` is the fence number of this grant."""
     return msgspec.structs.replace(
         task,
@@ -84,7 +86,7 @@ def leased(task: OnceTask, claim: Claim, *, now: datetime, epoch: int) -> OnceTa
     )
 
 
-def next_due(tasks: Iterable[OnceTask], kinds: Iterable[str], now: datetime) -> datetime | None:
+def next_due(tasks: Iterable[OnceTask[object]], kinds: Iterable[str], now: datetime) -> datetime | None:
     """Return the earliest time after `now` at which an unleased task or generator of `kinds` becomes due."""
     wanted = frozenset(kinds)
     times = [

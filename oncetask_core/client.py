@@ -5,7 +5,7 @@ import socket
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from oncetask_core import controls
 from oncetask_core.composition import masked, store_from_url
@@ -171,13 +171,9 @@ class TaskClient:
         Raises:
             ConfigurationError: `limit` or `cursor` is invalid.
         """
-        query = TaskQuery(
-            where=TaskFilter() if where is None else where, order=order, limit=limit, cursor=cursor
-        )
+        query = TaskQuery(where=TaskFilter() if where is None else where, order=order, limit=limit, cursor=cursor)
         page = await (await self._gate.opened()).find(query)
-        return Page(
-            tasks=[self._bound(t) for t in page.tasks], cursor=page.cursor, unreadable=page.unreadable
-        )
+        return Page(tasks=[self._bound(t) for t in page.tasks], cursor=page.cursor, unreadable=page.unreadable)
 
     async def count_tasks(self, where: TaskFilter | None = None) -> int:
         """Return how many tasks match; None means all."""
@@ -242,20 +238,18 @@ class TaskClient:
         store = await self._gate.opened()
         return await purge(store, TaskFilter(done_before=await store.now() - age))
 
-    async def reschedule_task(
-        self, task_id: str, *, delay: Duration | None = None, at: datetime | None = None
-    ) -> bool:
+    async def reschedule_task(self, task_id: str, *, delay: Duration | None = None, at: datetime | None = None) -> bool:
         """Move an unfinished task that nobody runs to another time, by default to now; return whether it was moved."""
         when = _when(delay, at)
         return bool(
-            await self._woken(
-                (await self._operations()).reschedule(task_id, StoreNow() if when is None else when)
-            )
+            await self._woken((await self._operations()).reschedule(task_id, StoreNow() if when is None else when))
         )
 
-    async def wait(
-        self, task_id: str, *, result_type: type[R] | None = None, timeout: Duration | None = None
-    ) -> R:
+    @overload
+    async def wait(self, task_id: str, *, result_type: type[R], timeout: Duration | None = None) -> R: ...
+    @overload
+    async def wait(self, task_id: str, *, result_type: None = None, timeout: Duration | None = None) -> Any: ...
+    async def wait(self, task_id: str, *, result_type: Any = None, timeout: Duration | None = None) -> Any:
         """Wait until a task ends and return its result, decoded as `result_type` where one is given.
 
         Raises:
@@ -265,8 +259,7 @@ class TaskClient:
             PayloadError: The result does not fit `result_type`.
         """
         waiter = Waiter(await self._gate.opened(), seams=self._seams)
-        result: R = await waiter.wait(task_id, result_type=result_type, timeout=timeout)
-        return result
+        return await waiter.wait(task_id, result_type=result_type, timeout=timeout)
 
     async def pause(self, kind: str) -> None:
         """Keep every worker from starting tasks of a kind, from its next poll on; what runs goes on."""
@@ -330,9 +323,7 @@ def _make_store(store: TaskStore | str, env: str | None, seams: Seams) -> TaskSt
         name = current_env() if env is None else check_env(env)
         return store_from_url(store, env=name, clock=seams.clock)
     if not isinstance(store, TaskStore):
-        raise ConfigurationError(
-            value=store, rule="a manager takes a store or its URL", remedy="Try memory://."
-        )
+        raise ConfigurationError(value=store, rule="a manager takes a store or its URL", remedy="Try memory://.")
     if env is not None and env != store.env:
         raise ConfigurationError(
             value=env,

@@ -48,7 +48,6 @@ async def cleanup_by_kind(store: TaskStore, registry: Registry) -> dict[str, boo
     """
     published = await store.read_control(KIND)
     facts = {
-        name.removeprefix(KIND): decode_value(record.value, KindFacts).has_cleanup
-        for name, record in published.items()
+        name.removeprefix(KIND): decode_value(record.value, KindFacts).has_cleanup for name, record in published.items()
     }
     return facts | {handler.kind: handler.rules.has_cleanup for handler in registry}

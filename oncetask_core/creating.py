@@ -14,12 +14,12 @@ from oncetask_core.transition import Inserted
 from oncetask_core.waiting import Waiter
 from oncetask_core.worker.settings import Seams
 
-R = TypeVar("R", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 INSERT_TRIES = 4
 
 
-class Created(Generic[R]):
+class Created(Generic[R_co]):
     """The answer to a create call; true if the task is new.
 
     Attributes:
@@ -39,7 +39,7 @@ class Created(Generic[R]):
     def __repr__(self) -> str:
         return f"Created({self.id!r}, existed={self.existed})"
 
-    async def wait(self, *, timeout: timedelta | float | None = None) -> R:
+    async def wait(self, *, timeout: timedelta | float | None = None) -> R_co:
         """Wait until the task ends and return its handler's result.
 
         Args:
@@ -50,7 +50,7 @@ class Created(Generic[R]):
             TaskFailedError: The task ended as failed or cancelled.
             TaskNotFoundError: The task was deleted.
         """
-        result: R = await self._waiter.wait(self.id, result_type=self._result_type, timeout=timeout)
+        result: R_co = await self._waiter.wait(self.id, result_type=self._result_type, timeout=timeout)
         return result
 
 
@@ -97,6 +97,4 @@ def raise_conflicts(tasks: Sequence[NewTask], answers: Sequence[Inserted]) -> No
     conflicts = [conflict_of(task, answer) for task, answer in zip(tasks, answers, strict=True)]
     errors: dict[str, OncetaskError] = {error.task_id: error for error in conflicts if error is not None}
     if errors:
-        raise BulkOperationError(
-            "creation", succeeded=sum(answer.created for answer in answers), errors=errors
-        )
+        raise BulkOperationError("creation", succeeded=sum(answer.created for answer in answers), errors=errors)

@@ -29,15 +29,14 @@ What a handler raises to steer its task (`RetryAfter`, `Snooze`, `GiveUp`) is a 
 from collections.abc import Mapping
 
 _SHOWN = 120
+_NAMED = 5
 
 
 def shown(value: object) -> str:
     """Return `repr(value)`, cut to about 120 characters: error messages stay readable, payloads stay private."""
     try:
         text = repr(value)
-    except (
-        Exception
-    ) as error:  # a repr of the caller's own may raise anything; the message must still be built
+    except Exception as error:  # noqa: BLE001 - a repr of the caller's own may raise anything; the message must still be built
         text = f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
@@ -179,8 +178,8 @@ class BulkOperationError(StateError):
     """
 
     def __init__(self, operation: str, *, succeeded: int, errors: Mapping[str, OncetaskError]) -> None:
-        detail = "; ".join(f"{shown(task_id)}: {error}" for task_id, error in list(errors.items())[:5])
-        more = f" (and {len(errors) - 5} more)" if len(errors) > 5 else ""
+        detail = "; ".join(f"{shown(task_id)}: {error}" for task_id, error in list(errors.items())[:_NAMED])
+        more = f" (and {len(errors) - _NAMED} more)" if len(errors) > _NAMED else ""
         super().__init__(f"partial {operation}: {succeeded} succeeded, {len(errors)} failed: {detail}{more}")
         self.succeeded = succeeded
         self.errors = dict(errors)

@@ -99,9 +99,7 @@ class HandlerOptions:
 
 def _check_count(value: object, name: str, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(
-            value=value, rule=f"{name} is an int of at least {least}", remedy="Correct it."
-        )
+        raise ConfigurationError(value=value, rule=f"{name} is an int of at least {least}", remedy="Correct it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,42 +182,34 @@ def make_handler(
 
 def _make_call(function: HandlerFunction) -> Call:
     if not callable(function):
+        raise ConfigurationError(value=function, rule="a handler is a function", remedy="Pass the function itself.")
+    alone = _binds(function, None)
+    if not alone and not _binds(function, None, None):
         raise ConfigurationError(
-            value=function, rule="a handler is a function", remedy="Pass the function itself."
+            value=function,
+            rule="a handler is called as handler(task) or handler(task, context)",
+            remedy="Give it one or two positional parameters and defaults for all others.",
         )
-    try:
-        inspect.signature(function).bind(None)
-        takes_context = _binds(function, 2)
-    except TypeError:
-        takes_context = True
-        if not _binds(function, 2):
-            raise ConfigurationError(
-                value=function,
-                rule="a handler is called as handler(task) or handler(task, context)",
-                remedy="Give it one or two positional parameters and defaults for all others.",
-            ) from None
-    target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004 - the method itself is inspected
-    return Call(function, inspect.iscoroutinefunction(target), takes_context)
+    return Call(function, is_async=inspect.iscoroutinefunction(_target(function)), takes_context=not alone)
 
 
-def _binds(function: HandlerFunction, count: int) -> bool:
-    required = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
+def _target(function: HandlerFunction) -> HandlerFunction:
+    """Return what is really called: of an object with `__call__`, that method."""
+    return function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
+
+
+def _binds(function: HandlerFunction, *arguments: object) -> bool:
     try:
-        inspect.signature(function).bind(*(None,) * count)
-    except TypeError:
+        inspect.signature(function).bind(*arguments)
+    except (TypeError, ValueError):
         return False
-    return len(required) >= count and (count < 2 or required[1].default is inspect.Parameter.empty)
+    return True
 
 
 def _hints_of(function: HandlerFunction) -> Mapping[str, Any]:
     """Return the resolved annotations; none where a name is only known to type checkers."""
-    target = function if inspect.isroutine(function) else type(function).__call__
     try:
-        return get_type_hints(target)
+        return get_type_hints(_target(function))
     except (NameError, TypeError, AttributeError):
         return {}
 
@@ -229,7 +219,7 @@ def _annotated_payload(function: HandlerFunction, hints: Mapping[str, Any], *, i
     annotation = hints.get(first) if first is not None else None
     if is_group and get_origin(annotation) in (list, Sequence, tuple):
         annotation = get_args(annotation)[0]
-    if get_origin(annotation) is not OnceTask:
+    if get_origin(annotation) is not OnceTask[object]:
         return None
     payload = get_args(annotation)[0]
     return payload if isinstance(payload, type) or get_origin(payload) is not None else None

@@ -92,9 +92,7 @@ def stopped_by_signals(worker: Worker) -> Iterator[None]:
 
     def receive(number: int) -> None:
         seen.append(number)
-        logger.info(
-            "signal %s: %s", signal.Signals(number).name, "draining" if len(seen) == 1 else "releasing now"
-        )
+        logger.info("signal %s: %s", signal.Signals(number).name, "draining" if len(seen) == 1 else "releasing now")
         worker.stop(hurry=len(seen) > 1)
 
     restore = _install(receive)

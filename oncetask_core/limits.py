@@ -95,9 +95,7 @@ def check_time(value: object, name: str) -> datetime:
         return value
     try:
         moment = value.astimezone(UTC) if value.utcoffset() is not None else None
-    except (
-        Exception
-    ) as error:  # the offset comes from a tzinfo of the caller's own, or leads out of the years
+    except Exception as error:  # the offset comes from a tzinfo of the caller's own, or leads out of the years
         raise InvalidTaskError(
             value=value,
             rule=f"{name} has a UTC time in the years 1 to 9999",
@@ -165,11 +163,7 @@ def check_priority(value: object) -> int:
     Raises:
         InvalidTaskError: It is something else.
     """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or not LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY
-    ):
+    if isinstance(value, bool) or not isinstance(value, int) or not LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY:
         raise InvalidTaskError(
             value=value,
             rule=f"a priority is an int from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}",

@@ -17,13 +17,9 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, or 2 for a mistake that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m oncetask", description="Durable tasks that complete exactly once."
-    )
+    parser = argparse.ArgumentParser(prog="python -m oncetask", description="Durable tasks that complete exactly once.")
     commands = parser.add_subparsers(dest="command", required=True)
-    worker = commands.add_parser(
-        "worker", help="run the tasks of a manager until SIGTERM or SIGINT, then drain"
-    )
+    worker = commands.add_parser("worker", help="run the tasks of a manager until SIGTERM or SIGINT, then drain")
     worker.add_argument("manager", help="where the manager is, as module:attribute")
     worker.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     options = parser.parse_args(arguments)
@@ -31,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(find_manager(options.manager).run())
     except OncetaskError as error:
-        print(f"oncetask: {error}", file=sys.stderr)
+        sys.stderr.write(f"oncetask: {error}\n")
         return 2
     return 0
 
@@ -72,7 +68,5 @@ def find_manager(reference: str) -> TaskManager:
             value=reference, rule=f"the module {module_name} has this attribute", remedy="Check the name."
         ) from error
     if not isinstance(found, TaskManager):
-        raise ConfigurationError(
-            value=found, rule=f"{reference} is a TaskManager", remedy="Name the manager itself."
-        )
+        raise ConfigurationError(value=found, rule=f"{reference} is a TaskManager", remedy="Name the manager itself.")
     return found

@@ -235,9 +235,7 @@ class TaskManager(TaskClient):
                 resources=self.resources,
             )
             kinds = ", ".join(sorted(handler.kind for handler in self._registry)) or "none"
-            logger.info(
-                "worker %s: env %s, store %s, kinds %s", self._settings.name, self.env, self._address, kinds
-            )
+            logger.info("worker %s: env %s, store %s, kinds %s", self._settings.name, self.env, self._address, kinds)
             try:
                 yield self._worker
             finally:

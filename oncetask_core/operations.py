@@ -109,9 +109,7 @@ class Operations:
             guards: list[Guard] = [deletion(task) for task in tasks]
             return await self._store.delete(guards)
 
-        return await self._repeat(
-            "deletion", ids, progress=_Progress(), skip_reason=lambda _: None, write=write
-        )
+        return await self._repeat("deletion", ids, progress=_Progress(), skip_reason=lambda _: None, write=write)
 
     async def ids_of(self, where: TaskFilter) -> list[str]:
         """Return the ids of every task that matches, page by page."""

@@ -24,7 +24,7 @@ class GuardedPolicy:
             delay = self.policy.delay_after(attempts, error, chance=chance)
             return None if delay is None else check_duration(delay, "the delay of a retry policy")
         except OncetaskError as refused:
-            logger.error("the retry policy of kind %s gave no usable delay: %s", self.kind, refused)
+            logger.warning("the retry policy of kind %s gave no usable delay: %s", self.kind, refused)
         except Exception:
             logger.exception("the retry policy of kind %s failed", self.kind)
         return DEFAULT_RETRY.delay_after(attempts, error, chance=chance)

@@ -63,25 +63,25 @@ class TaskQuery(msgspec.Struct, frozen=True, kw_only=True):
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """What a listing found."""
 
-    tasks: Sequence[OnceTask]
+    tasks: Sequence[OnceTask[object]]
     cursor: str | None = None
     """Pass it on for the next page; None when this was the last."""
     unreadable: Mapping[str, str] = {}
     """Why a record could not be read, by task id; it keeps nobody else from being listed."""
 
-    def __iter__(self) -> Iterator[OnceTask]:
+    def __iter__(self) -> Iterator[OnceTask[object]]:
         return iter(self.tasks)
 
     def __len__(self) -> int:
         return len(self.tasks)
 
 
-def matches(where: TaskFilter, task: OnceTask, now: datetime) -> bool:
+def matches(where: TaskFilter, task: OnceTask[object], now: datetime) -> bool:
     """Return whether `task` is meant by `where` at `now` (the store's time)."""
     return _matches_facts(where, task) and _matches_times(where, task, now)
 
 
-def _matches_facts(where: TaskFilter, task: OnceTask) -> bool:
+def _matches_facts(where: TaskFilter, task: OnceTask[object]) -> bool:
     return (
         (where.ids is None or task.id in where.ids)
         and (where.kinds is None or task.kind in where.kinds)
@@ -94,7 +94,7 @@ def _matches_facts(where: TaskFilter, task: OnceTask) -> bool:
     )
 
 
-def _matches_times(where: TaskFilter, task: OnceTask, now: datetime) -> bool:
+def _matches_times(where: TaskFilter, task: OnceTask[object], now: datetime) -> bool:
     run_out = task.leased_until is not None and task.leased_until <= now
     free = task.leased_until is None or run_out
     due = task.is_live and task.wait_until <= now and free
@@ -124,7 +124,7 @@ def check_query(query: TaskQuery) -> None:
         read_cursor(query.cursor, query.order)
 
 
-def cursor_after(task: OnceTask, order: TaskOrder) -> str:
+def cursor_after(task: OnceTask[object], order: TaskOrder) -> str:
     """Return the cursor of the page that follows `task`."""
     return base64.urlsafe_b64encode(f"{order.value}:{task.sequence}".encode()).decode()
 

@@ -15,9 +15,7 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
-    def add(
-        self, subject: object, function: HandlerFunction, options: HandlerOptions, *, is_group: bool
-    ) -> Handler:
+    def add(self, subject: object, function: HandlerFunction, options: HandlerOptions, *, is_group: bool) -> Handler:
         """Register the handler of a kind, given as a payload class or as a name.
 
         Raises:

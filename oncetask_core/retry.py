@@ -44,7 +44,7 @@ def check_attempts(value: object, name: str = "max_attempts") -> int:
     return value
 
 
-def _check_fraction(value: float, name: str) -> None:
+def _check_fraction(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ConfigurationError(
             value=value,
@@ -98,9 +98,7 @@ class ExponentialBackoffPolicy:
         if _is_final(self.max_attempts, self.give_up_on, attempts=attempts, error=error):
             return None
         base, cap = check_duration(self.base_delay, "base_delay"), check_duration(self.max_delay, "max_delay")
-        return _spread(
-            _grown(base, cap, factor=self.multiplier, steps=max(attempts, 1) - 1), self.jitter, chance
-        )
+        return _spread(_grown(base, cap, factor=self.multiplier, steps=max(attempts, 1) - 1), self.jitter, chance)
 
 
 def _is_factor(value: object) -> bool:

@@ -13,17 +13,17 @@ from oncetask_core.task import OnceTask
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
-def seat_order(task: OnceTask) -> tuple[datetime, int]:
+def seat_order(task: OnceTask[object]) -> tuple[datetime, int]:
     """Return what orders the tasks of one key: due time then creation, or creation alone where order is strict."""
     return (_FIRST if task.strict_order else task.wait_until, task.sequence)
 
 
-def contends(task: OnceTask) -> bool:
+def contends(task: OnceTask[object]) -> bool:
     """Return whether the task takes part in the exclusion of its key; finished tasks and generators do not."""
     return task.resource_key is not None and task.is_live and not task.is_generator
 
 
-def rightful_head(tasks: Iterable[OnceTask]) -> OnceTask | None:
+def rightful_head(tasks: Iterable[OnceTask[object]]) -> OnceTask[object] | None:
     """Return the unleased task that the seat belongs to, given every task of one key; None if it belongs to none.
 
     While any task of the key is leased, no unleased one has the seat: a group keeps its key until its last
@@ -35,7 +35,9 @@ def rightful_head(tasks: Iterable[OnceTask]) -> OnceTask | None:
     return min(contenders, key=seat_order)
 
 
-def successors(head: OnceTask, tasks: Iterable[OnceTask], *, now: datetime, limit: int) -> Sequence[OnceTask]:
+def successors(
+    head: OnceTask[object], tasks: Iterable[OnceTask[object]], *, now: datetime, limit: int
+) -> Sequence[OnceTask[object]]:
     """Return the tasks that join the group of a head that is being claimed, in order, at most `limit`.
 
     A group takes due tasks that never crashed a worker; a strict order stops it at the first that is not due.
@@ -43,7 +45,7 @@ def successors(head: OnceTask, tasks: Iterable[OnceTask], *, now: datetime, limi
     """
     if head.is_suspect:
         return []
-    group: list[OnceTask] = []
+    group: list[OnceTask[object]] = []
     for task in sorted((task for task in tasks if contends(task) and task.id != head.id), key=seat_order):
         joins = task.lease_uid is None and task.wait_until <= now and not task.is_suspect
         if joins and len(group) < limit:
@@ -53,7 +55,7 @@ def successors(head: OnceTask, tasks: Iterable[OnceTask], *, now: datetime, limi
     return group
 
 
-def seat_faults(tasks: Sequence[OnceTask]) -> list[str]:
+def seat_faults(tasks: Sequence[OnceTask[object]]) -> list[str]:
     """Return what is wrong with the seats of one key, given every task of it; empty when all is well."""
     faults = [
         f"{task.id} has a seat but does not contend for the key"

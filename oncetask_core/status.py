@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 FINAL: frozenset[TaskStatus] = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 
-def status_of(task: "OnceTask", now: datetime) -> TaskStatus:
+def status_of(task: "OnceTask[object]", now: datetime) -> TaskStatus:
     """Return the status of `task` at `now` (aware; the store's time).
 
     The first rule that holds decides: an outcome, a requested cancellation, a lease that has not run

@@ -23,7 +23,7 @@ from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What `get` found; ids that do not exist are in neither mapping."""
 
-    tasks: Mapping[str, OnceTask]
+    tasks: Mapping[str, OnceTask[object]]
     unreadable: Mapping[str, str] = {}
     """Why a record could not be read, by task id."""
 
@@ -31,7 +31,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     """What a claim was granted."""
 
-    tasks: Sequence[OnceTask]
+    tasks: Sequence[OnceTask[object]]
     """In claim order, the members of a group one behind the other."""
     now: datetime
     """The store's time of this call."""

@@ -14,7 +14,7 @@ from oncetask_core.payload import decode_payload, decode_value, plain
 from oncetask_core.recurrence import Recurrence
 from oncetask_core.status import Outcome, TaskStatus, status_of
 
-P = TypeVar("P", covariant=True)
+P_co = TypeVar("P_co", covariant=True)
 T = TypeVar("T")
 
 PRIORITY_STEP = timedelta(seconds=60)
@@ -61,7 +61,7 @@ class DataReader(Protocol):
         ...
 
 
-class OnceTask(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
+class OnceTask(msgspec.Struct, Generic[P_co], frozen=True, kw_only=True):
     """One task as stored. Immutable; `data` is decoded when it is first asked for, not before."""
 
     id: str
@@ -139,9 +139,7 @@ class OnceTask(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Name the task without its payload, which may be private and long."""
-        return (
-            f"OnceTask(id={self.id!r}, kind={self.kind!r}, revision={self.revision}, outcome={self.outcome})"
-        )
+        return f"OnceTask(id={self.id!r}, kind={self.kind!r}, revision={self.revision}, outcome={self.outcome})"
 
     @property
     def attempts(self) -> int:
@@ -150,7 +148,7 @@ class OnceTask(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
         return self.failures + self.crashes + in_progress
 
     @property
-    def data(self) -> P:
+    def data(self) -> P_co:
         """The payload: of the registered type where the kind is known, else as plain JSON values.
 
         Decoded at every access: keep it in a variable where that matters.
@@ -159,7 +157,7 @@ class OnceTask(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
             PayloadError: The stored payload does not fit the registered type.
         """
         value = plain(self.payload) if self.reader is None else self.reader.read_payload(self.payload)
-        return cast(P, value)
+        return cast(P_co, value)
 
     def read_as(self, type_: type[T]) -> T:
         """Return the payload decoded as `type_`.
@@ -227,7 +225,7 @@ def resolve(when: When, now: datetime) -> datetime:
     return now + when.plus if isinstance(when, StoreNow) else when
 
 
-def born(new: NewTask, *, env: str, now: datetime, sequence: int) -> OnceTask:
+def born(new: NewTask, *, env: str, now: datetime, sequence: int) -> OnceTask[object]:
     """Return the record of a new task inserted at `now`, unseated."""
     wait_until = resolve(new.wait_until, now)
     return OnceTask(

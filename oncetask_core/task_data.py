@@ -171,7 +171,5 @@ def _when(scheduled: datetime | None, wishes: Wishes) -> When:
 def _first_slot(rule: Recurrence) -> tuple[datetime, int]:
     cursor = first(rule)
     if cursor is None:  # pragma: no cover - `validate` refuses rules without an occurrence
-        raise InvalidTaskError(
-            value=rule.rrule, rule="a recurrence has an occurrence", remedy="Check its bounds."
-        )
+        raise InvalidTaskError(value=rule.rrule, rule="a recurrence has an occurrence", remedy="Check its bounds.")
     return cursor.slot, cursor.used

@@ -126,14 +126,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a store says about one atom; answers stand in the order of the atoms."""
 
     verdict: Verdict
-    task: OnceTask | None = None
+    task: OnceTask[object] | None = None
     """The current record of the task whose guard refused, if it exists: decide again on it."""
     inserted: tuple[Inserted, ...] = ()
     error: StoreError | None = None
     """Why the store could not write the atom, when the verdict is broken."""
 
 
-def judge(guard: Guard, task: OnceTask | None, now: datetime) -> Verdict:
+def judge(guard: Guard, task: OnceTask[object] | None, now: datetime) -> Verdict:
     """Return whether a transition with this guard may be written over `task` at `now` (the store's time)."""
     if task is None:
         return Verdict.MISSING
@@ -147,7 +147,7 @@ def judge(guard: Guard, task: OnceTask | None, now: datetime) -> Verdict:
     return Verdict.ALREADY if settled and not guard.run_out else Verdict.LEASE_LOST
 
 
-def _judge_current_lease(guard: Guard, task: OnceTask, now: datetime) -> Verdict:
+def _judge_current_lease(guard: Guard, task: OnceTask[object], now: datetime) -> Verdict:
     if guard.revision is not None and guard.revision != task.revision:
         return Verdict.CHANGED
     if guard.run_out and (task.leased_until is None or task.leased_until > now):
@@ -155,7 +155,7 @@ def _judge_current_lease(guard: Guard, task: OnceTask, now: datetime) -> Verdict
     return Verdict.APPLIED
 
 
-def applied(task: OnceTask, transition: Transition, now: datetime) -> OnceTask:
+def applied(task: OnceTask[object], transition: Transition, now: datetime) -> OnceTask[object]:
     """Return the record after `transition` was written at `now` (the store's time)."""
     values = {
         name: resolve(value, now) if isinstance(value, StoreNow) else value

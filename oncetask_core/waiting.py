@@ -22,9 +22,7 @@ class Waiter:
         self._store = store
         self._clock = seams.clock
 
-    async def wait(
-        self, task_id: str, *, result_type: Any = None, timeout: timedelta | float | None = None
-    ) -> Any:
+    async def wait(self, task_id: str, *, result_type: Any = None, timeout: timedelta | float | None = None) -> Any:
         """Return the result of the task once it has completed, decoded as `result_type` where one is given.
 
         Raises:

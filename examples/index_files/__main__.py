@@ -71,9 +71,7 @@ async def run_workers(manager: TaskManager, workers: Workers, *, kill: bool) -> 
         workers.start(name)
     killed = await workers.kill_one_that_holds_tasks("worker-1", manager) if kill else None
     if killed is not None:
-        say(
-            f"killed worker-1 (pid {killed.pid}) with SIGKILL while it held {len(killed.leased)} tasks; worker-3 takes over"
-        )
+        say(f"killed worker-1 (pid {killed.pid}) while it held {len(killed.leased)} tasks; worker-3 takes over")
         workers.start("worker-3")
     await finish(manager, show)
     return killed

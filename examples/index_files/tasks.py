@@ -1,6 +1,7 @@
 """The payloads and handlers: what an application that uses oncetask consists of."""
 
 import ast
+import asyncio
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -146,7 +147,7 @@ def make_manager(store: str, ledger: Ledger, *, name: str) -> TaskManager:
         for task in tasks:
             ledger.note("start", task)
         facts = await _facts_of(manager, files)
-        Path(first.target).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        await asyncio.to_thread(Path(first.target).write_text, json.dumps(facts, indent=2), encoding="utf-8")
         for task in tasks:
             ledger.note("end", task)
         return first.target
@@ -156,9 +157,7 @@ def make_manager(store: str, ledger: Ledger, *, name: str) -> TaskManager:
         lease_duration=LEASE_SECONDS,
         retry_policy=FixedDelayPolicy(delay=0.2, max_attempts=5),
     )
-    async def call_flaky_service(
-        task: OnceTask[CallFlakyService], context: TaskContext[CallFlakyService]
-    ) -> int:
+    async def call_flaky_service(task: OnceTask[CallFlakyService], context: TaskContext[CallFlakyService]) -> int:
         ledger.note("start", task)
         if context.attempt <= FAILURES_BEFORE_SUCCESS:
             raise ConnectionError(f"attempt {context.attempt}: the service is not there")
@@ -192,7 +191,7 @@ async def _facts_of(manager: TaskManager, files: TaskFilter) -> dict[str, object
     cursor = None
     while True:
         page = await manager.list_tasks(files, limit=1000, cursor=cursor)
-        facts |= {task.data.path: plain(task.result) for task in page.tasks if task.result is not None}
+        facts |= {task.read_as(IndexFile).path: plain(task.result) for task in page.tasks if task.result is not None}
         cursor = page.cursor
         if cursor is None:
             return facts

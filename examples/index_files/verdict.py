@@ -43,9 +43,7 @@ def judge(tasks: Sequence[OnceTask[object]], entries: Sequence[Entry], expected:
     lost = sorted(task_id for task_id in expected.created if task_id not in by_id or by_id[task_id].is_live)
     ended = {(entry.task, entry.run) for entry in entries if entry.event == "end"}
     never_run = sorted(_completed_without_end(tasks, ended))
-    not_cancelled = sorted(
-        task for task in expected.cancelled if _outcome(by_id.get(task)) is not Outcome.CANCELLED
-    )
+    not_cancelled = sorted(task for task in expected.cancelled if _outcome(by_id.get(task)) is not Outcome.CANCELLED)
     failed = sorted(task.id for task in tasks if task.outcome is Outcome.FAILED)
     return Verdict(
         tasks=len(tasks),
@@ -70,16 +68,12 @@ def _outcome(task: OnceTask[object] | None) -> Outcome | None:
     return None if task is None else task.outcome
 
 
-def _completed_without_end(
-    tasks: Sequence[OnceTask[object]], ended: Collection[tuple[str, str]]
-) -> list[str]:
+def _completed_without_end(tasks: Sequence[OnceTask[object]], ended: Collection[tuple[str, str]]) -> list[str]:
     """Return the completed tasks whose run the ledger does not know to have ended; generators have no handler."""
     return [
         task.id
         for task in tasks
-        if task.outcome is Outcome.COMPLETED
-        and not task.is_generator
-        and (task.id, task.run_uid) not in ended
+        if task.outcome is Outcome.COMPLETED and not task.is_generator and (task.id, task.run_uid) not in ended
     ]
 
 

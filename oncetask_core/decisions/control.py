@@ -10,7 +10,7 @@ from oncetask_core.task import PRIORITY_STEP, OnceTask, StoreNow, When, order_at
 from oncetask_core.transition import Event, Guard, Patch, Transition
 
 
-def cancel(task: OnceTask, *, has_cleanup: bool) -> Transition | None:
+def cancel(task: OnceTask[object], *, has_cleanup: bool) -> Transition | None:
     """Return the request to cancel the task, or None when there is nothing left to cancel.
 
     A task that nobody holds ends at once where its kind has no clean-up handler, else it waits for the clean-up,
@@ -33,7 +33,7 @@ def cancel(task: OnceTask, *, has_cleanup: bool) -> Transition | None:
     return Transition(Event.CANCEL, decided_on(task), patch)
 
 
-def reset(task: OnceTask, *, run_uid: str, resume: Cursor | None = None) -> Transition:
+def reset(task: OnceTask[object], *, run_uid: str, resume: Cursor | None = None) -> Transition:
     """Return the start of a new run of a finished task: counters, errors and result begin anew.
 
     Args:
@@ -69,15 +69,13 @@ def reset(task: OnceTask, *, run_uid: str, resume: Cursor | None = None) -> Tran
     return Transition(Event.RESET, decided_on(task), fresh | _restart(task, resume))
 
 
-def _restart(task: OnceTask, resume: Cursor | None) -> Patch:
+def _restart(task: OnceTask[object], resume: Cursor | None) -> Patch:
     if resume is None:
         return wait(timedelta(0), priority=task.priority)
-    return Patch(
-        wait_until=resume.slot, order_at=order_at(resume.slot, task.priority), slots_used=resume.used
-    )
+    return Patch(wait_until=resume.slot, order_at=order_at(resume.slot, task.priority), slots_used=resume.used)
 
 
-def reschedule(task: OnceTask, when: When) -> Transition:
+def reschedule(task: OnceTask[object], when: When) -> Transition:
     """Return the move of an unfinished task that nobody holds to another time.
 
     Raises:
@@ -93,7 +91,7 @@ def reschedule(task: OnceTask, when: When) -> Transition:
     return Transition(Event.RESCHEDULE, decided_on(task), Patch(wait_until=when, order_at=order))
 
 
-def _why_fixed(task: OnceTask) -> str | None:
+def _why_fixed(task: OnceTask[object]) -> str | None:
     if not task.is_live:
         return "it is finished"
     if task.lease_uid is not None:
@@ -103,6 +101,6 @@ def _why_fixed(task: OnceTask) -> str | None:
     return "its times follow from its recurrence rule" if task.is_generator else None
 
 
-def deletion(task: OnceTask) -> Guard:
+def deletion(task: OnceTask[object]) -> Guard:
     """Return the guard under which this record, and no later one, is deleted; a task that is held may be deleted."""
     return decided_on(task)

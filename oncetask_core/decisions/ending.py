@@ -30,25 +30,23 @@ def unleased() -> Patch:
     return Patch(lease_uid=None, leased_by=None, leased_until=None, head_key=None)
 
 
-def settled(task: OnceTask) -> Patch:
+def settled(task: OnceTask[object]) -> Patch:
     """Return the fields that the end of a lease by its own holder sets."""
     known = task.settled_by if task.lease_uid is None else (*task.settled_by, task.lease_uid)
     return unleased() | Patch(settled_by=known[-SETTLEMENTS_KEPT:])
 
 
-def grant_of(task: OnceTask) -> Guard:
+def grant_of(task: OnceTask[object]) -> Guard:
     """Return the guard of a write that the holder may make whatever else happened to this record."""
     return Guard(id=task.id, run_uid=task.run_uid, lease_uid=task.lease_uid, epoch=task.epoch)
 
 
-def held(task: OnceTask) -> Guard:
+def held(task: OnceTask[object]) -> Guard:
     """Return the guard of a decision that the holder made on this record."""
-    return Guard(
-        id=task.id, run_uid=task.run_uid, lease_uid=task.lease_uid, epoch=task.epoch, revision=task.revision
-    )
+    return Guard(id=task.id, run_uid=task.run_uid, lease_uid=task.lease_uid, epoch=task.epoch, revision=task.revision)
 
 
-def decided_on(task: OnceTask) -> Guard:
+def decided_on(task: OnceTask[object]) -> Guard:
     """Return the guard of a decision that anybody else made on this record."""
     return Guard(id=task.id, run_uid=task.run_uid, revision=task.revision)
 
@@ -63,7 +61,7 @@ def ended(outcome: Outcome) -> Patch:
     return Patch(outcome=outcome, done_at=StoreNow(), head_key=None)
 
 
-def recorded(task: OnceTask, text: str, *, at: datetime, attempt: int) -> Patch:
+def recorded(task: OnceTask[object], text: str, *, at: datetime, attempt: int) -> Patch:
     """Return the error history with one more entry: the first and the latest are kept, all are counted."""
     errors = (*task.errors, TaskError(at=at, error=text, attempt=attempt))
     if len(errors) > ERRORS_KEPT_FIRST + ERRORS_KEPT_LAST:
@@ -71,7 +69,7 @@ def recorded(task: OnceTask, text: str, *, at: datetime, attempt: int) -> Patch:
     return Patch(errors=errors, error_count=task.error_count + 1)
 
 
-def after_cancelled_run(task: OnceTask, rules: KindRules) -> Patch:
+def after_cancelled_run(task: OnceTask[object], rules: KindRules) -> Patch:
     """Return where a cancelled task goes when the run of its normal handler is over: to the clean-up, or to its end.
 
     The clean-up is another handler: the crashes of the normal one are not held against it.
@@ -81,7 +79,7 @@ def after_cancelled_run(task: OnceTask, rules: KindRules) -> Patch:
     return ended(Outcome.CANCELLED)
 
 
-def after_cleanup_failure(task: OnceTask, rules: KindRules, *, error: BaseException, chance: float) -> Patch:
+def after_cleanup_failure(task: OnceTask[object], rules: KindRules, *, error: BaseException, chance: float) -> Patch:
     """Return where a task goes when a clean-up attempt failed: it waits for the next one, or ends cancelled."""
     attempts = task.cleanup_attempts + 1
     delay = rules.cleanup_policy.delay_after(attempts, error, chance=chance)

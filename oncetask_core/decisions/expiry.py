@@ -19,7 +19,7 @@ from oncetask_core.task import OnceTask
 from oncetask_core.transition import Event, Patch, Transition
 
 
-def expire(task: OnceTask, rules: KindRules, *, at: datetime, chance: float) -> Transition:
+def expire(task: OnceTask[object], rules: KindRules, *, at: datetime, chance: float) -> Transition:
     """Return the end of a lease that ran out: a crash is charged and recorded, and the task goes on.
 
     The guard makes the store check again that the lease has run out, for a renewal may come in between.
@@ -44,7 +44,7 @@ def expire(task: OnceTask, rules: KindRules, *, at: datetime, chance: float) -> 
     return Transition(Event.EXPIRE, guard, unleased() | charged | then)
 
 
-def _next(task: OnceTask, rules: KindRules, *, error: LeaseExpiredError, chance: float) -> Patch:
+def _next(task: OnceTask[object], rules: KindRules, *, error: LeaseExpiredError, chance: float) -> Patch:
     poisoned = 0 < rules.max_crashes <= task.crashes + 1
     if task.in_cleanup:
         last = ended(Outcome.CANCELLED) if poisoned else Patch()

@@ -57,7 +57,7 @@ class Released(msgspec.Struct, frozen=True):
 Report = Success | Failure | Snoozed | Released
 
 
-def conclude(task: OnceTask, report: Report, rules: KindRules, *, chance: float) -> Transition:
+def conclude(task: OnceTask[object], report: Report, rules: KindRules, *, chance: float) -> Transition:
     """Return what the holder's report does to the task.
 
     A success completes the task, a failure is retried or ends it, a snooze or release gives it back. When the
@@ -79,7 +79,7 @@ def conclude(task: OnceTask, report: Report, rules: KindRules, *, chance: float)
     return Transition(event, held(task), settled(task) | patch)
 
 
-def _decide(task: OnceTask, report: Report, rules: KindRules, *, chance: float) -> tuple[Event, Patch]:
+def _decide(task: OnceTask[object], report: Report, rules: KindRules, *, chance: float) -> tuple[Event, Patch]:
     match report:
         case Success():
             return Event.SUCCEED, _succeed(task, report, rules)
@@ -94,14 +94,14 @@ def _decide(task: OnceTask, report: Report, rules: KindRules, *, chance: float) 
             assert_never(report)
 
 
-def _succeed(task: OnceTask, success: Success, rules: KindRules) -> Patch:
+def _succeed(task: OnceTask[object], success: Success, rules: KindRules) -> Patch:
     if task.in_cleanup:
         return ended(Outcome.CANCELLED) | Patch(result=success.result if task.result is None else task.result)
     kept = Patch(result=success.result)
     return kept | (after_cancelled_run(task, rules) if task.is_cancelled else ended(Outcome.COMPLETED))
 
 
-def _fail(task: OnceTask, failure: Failure, rules: KindRules, *, chance: float) -> Patch:
+def _fail(task: OnceTask[object], failure: Failure, rules: KindRules, *, chance: float) -> Patch:
     if task.in_cleanup:
         history = recorded(task, failure.text, at=failure.at, attempt=task.cleanup_attempts + 1)
         return history | _fail_cleanup(task, failure, rules, chance=chance)
@@ -115,7 +115,7 @@ def _fail(task: OnceTask, failure: Failure, rules: KindRules, *, chance: float) 
     return charged | wait(delay if failure.delay is None else failure.delay, priority=task.priority)
 
 
-def _fail_cleanup(task: OnceTask, failure: Failure, rules: KindRules, *, chance: float) -> Patch:
+def _fail_cleanup(task: OnceTask[object], failure: Failure, rules: KindRules, *, chance: float) -> Patch:
     if failure.final:
         return ended(Outcome.CANCELLED) | Patch(cleanup_attempts=task.cleanup_attempts + 1)
     patch = after_cleanup_failure(task, rules, error=failure.error, chance=chance)
@@ -124,14 +124,14 @@ def _fail_cleanup(task: OnceTask, failure: Failure, rules: KindRules, *, chance:
     return patch | wait(failure.delay, priority=task.priority)
 
 
-def _give_back(task: OnceTask, rules: KindRules, otherwise: Patch) -> Patch:
+def _give_back(task: OnceTask[object], rules: KindRules, otherwise: Patch) -> Patch:
     """Return a pending cancellation's next step, as an expiry would, or `otherwise`."""
     if task.is_cancelled and not task.in_cleanup:
         return after_cancelled_run(task, rules)
     return otherwise
 
 
-def report_progress(task: OnceTask, progress: str) -> Transition:
+def report_progress(task: OnceTask[object], progress: str) -> Transition:
     """Return the write of the holder's latest progress (JSON text); it makes no decision stale.
 
     Raises:

@@ -19,7 +19,7 @@ class Uids(msgspec.Struct, frozen=True, kw_only=True):
     """One for each slot that fires."""
 
 
-def tick(generator: OnceTask, due: Due, uids: Uids) -> Atom:
+def tick(generator: OnceTask[object], due: Due, uids: Uids) -> Atom:
     """Return the occurrences that fire and the generator's move to its next slot, or to its end.
 
     The guard is the generator's revision, so of any number of workers that tick at once one succeeds.
@@ -28,20 +28,18 @@ def tick(generator: OnceTask, due: Due, uids: Uids) -> Atom:
     fired = zip(due.fire, uids.run_uids, strict=True)
     return Atom(
         transitions=(Transition(Event.TICK, decided_on(generator), patch),),
-        inserts=tuple(
-            _occurrence(generator, slot, run_uid, created_by=uids.created_by) for slot, run_uid in fired
-        ),
+        inserts=tuple(_occurrence(generator, slot, run_uid, created_by=uids.created_by) for slot, run_uid in fired),
     )
 
 
-def _move(generator: OnceTask, due: Due) -> Patch:
+def _move(generator: OnceTask[object], due: Due) -> Patch:
     if due.next is None:
         return ended(Outcome.COMPLETED)
     slot = due.next.slot
     return Patch(wait_until=slot, order_at=order_at(slot, generator.priority), slots_used=due.next.used)
 
 
-def _occurrence(generator: OnceTask, slot: datetime, run_uid: str, *, created_by: str) -> NewTask:
+def _occurrence(generator: OnceTask[object], slot: datetime, run_uid: str, *, created_by: str) -> NewTask:
     return NewTask(
         id=occurrence_id(generator.id, slot),
         kind=generator.kind,
@@ -59,7 +57,7 @@ def _occurrence(generator: OnceTask, slot: datetime, run_uid: str, *, created_by
     )
 
 
-def break_off(generator: OnceTask, text: str, *, at: datetime) -> Atom:
+def break_off(generator: OnceTask[object], text: str, *, at: datetime) -> Atom:
     """Return the end of a generator whose rule cannot be evaluated: failed, with the reason recorded."""
     patch = recorded(generator, text, at=at, attempt=1) | ended(Outcome.FAILED)
     return Atom(transitions=(Transition(Event.TICK, decided_on(generator), patch),))

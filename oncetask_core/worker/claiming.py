@@ -136,9 +136,7 @@ class Claimer:
             self.next_due = claimed.next_due if known is None else min(known, claimed.next_due)
         calls: dict[str, set[str]] = defaultdict(set)
         for task in claimed.tasks:
-            calls[task.kind].add(
-                f"key {task.resource_key}" if task.resource_key is not None else f"id {task.id}"
-            )
+            calls[task.kind].add(f"key {task.resource_key}" if task.resource_key is not None else f"id {task.id}")
         if any(len(calls[kind]) >= slots.limit for kind, slots in opened.demand.slots.items()):
             self._was_full = True
 

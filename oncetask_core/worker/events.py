@@ -58,9 +58,7 @@ class Events:
 
     def emit_unreadable(self, task_id: str, reason: str) -> None:
         """Tell every hook about a record that cannot be read."""
-        logger.error(
-            "record %s cannot be read and was set aside: %s", task_id, reason, extra={"task_id": task_id}
-        )
+        logger.error("record %s cannot be read and was set aside: %s", task_id, reason, extra={"task_id": task_id})
         event = TaskEvent(name=EventName.UNREADABLE, task_id=task_id, kind="")
         for hook in self._hooks:
             self._call(hook, event)

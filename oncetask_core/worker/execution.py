@@ -46,14 +46,12 @@ class Executor:
         call = run.handler.cleanup if run.is_cleanup else run.handler.call
         if call is None:
             return {task_id: Success() for task_id in run.tasks}
-        subject = (
-            list(run.tasks.values()) if run.handler.is_group and not run.is_cleanup else run.context.task
-        )
+        subject = list(run.tasks.values()) if run.handler.is_group and not run.is_cleanup else run.context.task
         try:
             value = await self._call(call, subject, run)
         except asyncio.CancelledError as error:
             return self._interrupted(run, error)
-        except Exception as error:  # whatever a handler raises is its attempt's outcome
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its attempt's outcome
             return self._all(run, error)
         except SystemExit as error:  # a library that calls sys.exit() fails its task, not the worker
             return self._all(run, error)
@@ -134,7 +132,7 @@ class Executor:
         try:
             return Success(encode_value(value))
         except InvalidTaskError as error:
-            logger.error("a result cannot be stored: %s", error)
+            logger.warning("a result cannot be stored: %s", error)
             text = f"the result cannot be stored: {describe_exception(error)}"
             return Failure(error=error, text=text, at=self._now(), final=True)
 

@@ -9,21 +9,28 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 
+from oncetask_core.clock import Clock, wait_for_event
 from oncetask_core.errors import StoreError
 from oncetask_core.store import TaskStore
 from oncetask_core.worker.leases import Findings, LeaseBook
-from oncetask_core.worker.run import Run, StopReason
+from oncetask_core.worker.run import StopReason
 from oncetask_core.worker.settings import Seams
 
 logger = logging.getLogger("oncetask.renewals")
 
 IDLE_SECONDS = 3600.0
 STOP_SECONDS = 5.0
+LEAST_SECONDS = 0.001
+BEATING_SECONDS = 0.05
+"""How often fences are looked at while a renewal is on its way."""
+
+OnUnknown = Callable[[list[tuple[str, str]]], None]
 
 
 class Heartbeat:
-    """Renews everything in the book with one statement each time, every third of the shortest lease.
+    """Starts the renewals where they belong, and stops them.
 
     Args:
         store: Where the leases are.
@@ -32,67 +39,98 @@ class Heartbeat:
         on_unknown: Called on the worker's loop with lease and id of tasks that we hold without knowing.
     """
 
+    def __init__(self, store: TaskStore, book: LeaseBook, *, seams: Seams, on_unknown: OnUnknown) -> None:
+        self._store = store
+        self._book = book
+        self._seams = seams
+        self._on_unknown = on_unknown
+        self._renewals: Renewals | None = None
+        self._thread: threading.Thread | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether leases cannot be renewed at the moment."""
+        return self._renewals is not None and self._renewals.failing
+
+    def start(self) -> None:
+        """Begin; called on the worker's event loop."""
+        main = asyncio.get_running_loop()
+        if not self._seams.threaded_renewals:
+            self._renewals = self._make(main)
+            self._task = asyncio.create_task(self._renewals.run())
+            return
+        made: Future[Renewals] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run_in_thread(main, made)), name="oncetask-renewals", daemon=True
+        )
+        self._thread.start()
+        self._renewals = made.result()
+
+    def poke(self) -> None:
+        """Note that the book changed: a lease may be due earlier than planned. Any thread may call this."""
+        if self._renewals is not None:
+            self._renewals.poke()
+
+    async def stop(self) -> None:
+        """End the renewals; nothing is renewed any more when this returns."""
+        if self._renewals is not None:
+            self._renewals.stop()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+        if self._task is not None:
+            await self._task
+
+    async def _run_in_thread(self, main: asyncio.AbstractEventLoop, made: "Future[Renewals]") -> None:
+        renewals = self._make(main)
+        made.set_result(renewals)
+        await renewals.run()
+
+    def _make(self, main: asyncio.AbstractEventLoop) -> "Renewals":
+        return Renewals(self._store, self._book, clock=self._seams.clock, main=main, on_unknown=self._on_unknown)
+
+
+class Renewals:
+    """Renews everything in the book with one statement each time, every third of the shortest lease.
+
+    Lives on the event loop on which it was made.
+    """
+
     def __init__(
         self,
         store: TaskStore,
         book: LeaseBook,
         *,
-        seams: Seams,
-        on_unknown: Callable[[list[tuple[str, str]]], None],
+        clock: Clock,
+        main: asyncio.AbstractEventLoop,
+        on_unknown: OnUnknown,
     ) -> None:
         self._store = store
         self._book = book
-        self._seams = seams
+        self._clock = clock
+        self._main = main
         self._on_unknown = on_unknown
-        self._main: asyncio.AbstractEventLoop | None = None
-        self._own: asyncio.AbstractEventLoop | None = None
-        self._changed: asyncio.Event | None = None
+        self._own = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
         self._beating: asyncio.Task[None] | None = None
-        self._thread: threading.Thread | None = None
-        self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        self.failing_since: float | None = None
-
-    def start(self) -> None:
-        """Begin; called on the worker's event loop."""
-        self._main = asyncio.get_running_loop()
-        if self._seams.threaded_renewals:
-            ready = threading.Event()
-            self._thread = threading.Thread(
-                target=self._main_of_thread, args=(ready,), name="oncetask-renewals", daemon=True
-            )
-            self._thread.start()
-            ready.wait()
-        else:
-            self._own, self._changed = self._main, asyncio.Event()
-            self._task = asyncio.create_task(self._loop())
+        self.failing = False
 
     def poke(self) -> None:
-        """Note that the book changed: a lease may be due earlier than planned. Any thread may call this."""
-        if self._own is not None and self._changed is not None and not self._own.is_closed():
+        """Look at the book again. Any thread may call this."""
+        if not self._own.is_closed():
             self._own.call_soon_threadsafe(self._changed.set)
 
-    async def stop(self) -> None:
-        """End the renewals; nothing is renewed any more when this returns."""
+    def stop(self) -> None:
+        """End soon. Any thread may call this."""
         self._stopping = True
         self.poke()
-        if self._thread is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._thread.join, STOP_SECONDS)
-        if self._task is not None:
-            await self._task
 
-    def _main_of_thread(self, ready: threading.Event) -> None:
-        asyncio.run(self._prepare_and_loop(ready))
-
-    async def _prepare_and_loop(self, ready: threading.Event) -> None:
-        self._own, self._changed = asyncio.get_running_loop(), asyncio.Event()
-        ready.set()
-        await self._loop()
-
-    async def _loop(self) -> None:
+    async def run(self) -> None:
+        """Renew until stopped."""
         while not self._stopping:
-            now = self._seams.clock.monotonic()
-            if self._book.is_due(now) and (self._beating is None or self._beating.done()):
+            now = self._clock.monotonic()
+            if self._book.is_due(now) and not self._is_beating():
                 self._beating = asyncio.create_task(self._beat())
             self._fence(now)
             await self._rest(now)
@@ -100,39 +138,34 @@ class Heartbeat:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
 
+    def _is_beating(self) -> bool:
+        return self._beating is not None and not self._beating.done()
+
     async def _rest(self, now: float) -> None:
-        assert self._changed is not None
+        """Sleep until the next renewal or fence, the end of the renewal that is on its way, or a change."""
         wake = self._book.next_wake()
-        seconds = IDLE_SECONDS if wake is None else max(wake - now, 0.001)
-        beating = self._beating if self._beating is not None and not self._beating.done() else None
-        if beating is not None and wake is not None and wake <= now:
-            seconds = 0.05
-        sleep = asyncio.ensure_future(self._seams.clock.sleep(seconds))
-        changed = asyncio.ensure_future(self._changed.wait())
-        pending = {sleep, changed} if beating is None else {sleep, changed, beating}
-        await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for waiter in (sleep, changed):
-            waiter.cancel()
+        seconds = IDLE_SECONDS if wake is None else max(wake - now, LEAST_SECONDS)
+        if self._is_beating():
+            seconds = max(seconds, BEATING_SECONDS)
+        await wait_for_event(self._clock, self._changed, seconds)
         self._changed.clear()
 
     async def _beat(self) -> None:
-        sent_at = self._seams.clock.monotonic()
+        sent_at = self._clock.monotonic()
         asked = self._book.to_renew(sent_at)
         try:
             renewed = await self._store.renew(asked)
         except StoreError as error:
-            self._note_failure(sent_at, error)
-            return
-        if self.failing_since is not None:
-            logger.info("leases are renewed again")
-        self.failing_since = None
-        self._announce(self._book.record(asked, renewed, sent_at=sent_at))
-
-    def _note_failure(self, sent_at: float, error: StoreError) -> None:
-        if self.failing_since is None:
-            logger.warning("leases cannot be renewed, trying again: %s", error)
-            self.failing_since = sent_at
-        self._book.postpone(self._seams.clock.monotonic())
+            if not self.failing:
+                logger.warning("leases cannot be renewed, trying again: %s", error)
+            self.failing = True
+            self._book.postpone(self._clock.monotonic())
+        else:
+            if self.failing:
+                logger.info("leases are renewed again")
+            self.failing = False
+            self._announce(self._book.record(asked, renewed, sent_at=sent_at))
+        self._changed.set()
 
     def _announce(self, findings: Findings) -> None:
         for run, task_id in findings.lost:
@@ -149,13 +182,8 @@ class Heartbeat:
                 ", ".join(run.tasks),
                 extra={"task_id": next(iter(run.tasks), None)},
             )
-            self._post(_fence_run, run)
+            self._post(run.stop, StopReason.FENCED)
 
     def _post(self, function: Callable[..., None], *arguments: object) -> None:
-        assert self._main is not None
         if not self._main.is_closed():
             self._main.call_soon_threadsafe(function, *arguments)
-
-
-def _fence_run(run: Run) -> None:
-    run.stop(StopReason.FENCED)

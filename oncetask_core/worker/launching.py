@@ -118,9 +118,7 @@ class Launcher:
             reports = await self._reports_of(run)
             for task_id, task in members.items():
                 if task_id in reports:
-                    self._settler.add(
-                        Settlement(task, reports[task_id], run.handler, self._settled_of(batch))
-                    )
+                    self._settler.add(Settlement(task, reports[task_id], run.handler, self._settled_of(batch)))
                 else:
                     self._lost(batch, task)
 

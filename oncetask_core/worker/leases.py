@@ -125,9 +125,7 @@ class LeaseBook:
             self._doubtful = {uid: until for uid, until in self._doubtful.items() if until > now}
             self._ask_at = now + ASK_SECONDS
             asked: dict[str, timedelta | None] = dict.fromkeys(self._doubtful)
-            return asked | {
-                uid: grant.lease_for if grant.renew else None for uid, grant in self._grants.items()
-            }
+            return asked | {uid: grant.lease_for if grant.renew else None for uid, grant in self._grants.items()}
 
     def postpone(self, now: float) -> None:
         """Plan the next try after a renewal that failed."""

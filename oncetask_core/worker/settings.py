@@ -67,8 +67,4 @@ class WorkerSettings:
     @property
     def retention(self) -> timedelta | None:
         """How long finished tasks are kept."""
-        return (
-            None
-            if self.keep_finished_for is None
-            else check_duration(self.keep_finished_for, "keep_finished_for")
-        )
+        return None if self.keep_finished_for is None else check_duration(self.keep_finished_for, "keep_finished_for")

@@ -101,15 +101,11 @@ class Settler:
             self._take(settlement, transition, answer)
 
     def _decide(self, settlement: Settlement) -> Transition:
-        return conclude(
-            settlement.task, settlement.report, settlement.handler.rules, chance=self._seams.chance()
-        )
+        return conclude(settlement.task, settlement.report, settlement.handler.rules, chance=self._seams.chance())
 
     async def _wait_for_store(self, error: StoreError) -> None:
         delay = self._backoff.next_delay()
-        logger.warning(
-            "%d results wait for the store, trying again in %.1f s: %s", len(self._queue), delay, error
-        )
+        logger.warning("%d results wait for the store, trying again in %.1f s: %s", len(self._queue), delay, error)
         await self._seams.clock.sleep(delay)
 
     def _take(self, settlement: Settlement, transition: Transition, answer: Answer) -> None:
@@ -124,7 +120,5 @@ class Settler:
         cause = StoreError("the store refused the write") if error is None else error
         logger.error("task %s could not be settled as it ended: %s", settlement.task.id, cause)
         text = f"the outcome could not be stored: {describe_exception(cause)}"
-        failure = Failure(
-            error=cause, text=text, at=self._now(), final=isinstance(settlement.report, Success)
-        )
+        failure = Failure(error=cause, text=text, at=self._now(), final=isinstance(settlement.report, Success))
         return replace(settlement, report=failure, rejected=True)

@@ -6,13 +6,14 @@ Every worker does it for the kinds it serves; guards decide who was first, and t
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import cast
 
 from oncetask_core.claims import is_claimable
 from oncetask_core.decisions import Uids, break_off, deletion, expire, tick
 from oncetask_core.errors import InvalidRecurrenceError
 from oncetask_core.limits import describe_exception
 from oncetask_core.query import Page, TaskFilter, TaskQuery
-from oncetask_core.recurrence import Cursor, due
+from oncetask_core.recurrence import Cursor, Recurrence, due
 from oncetask_core.registry import Registry
 from oncetask_core.store import TaskStore
 from oncetask_core.task import OnceTask
@@ -69,11 +70,7 @@ class Upkeep:
             for task in page.tasks
         ]
         answers = await self._store.apply(atoms) if atoms else ()
-        ended = [
-            task
-            for task, answer in zip(page.tasks, answers, strict=True)
-            if answer.verdict is Verdict.APPLIED
-        ]
+        ended = [task for task, answer in zip(page.tasks, answers, strict=True) if answer.verdict is Verdict.APPLIED]
         for task in ended:
             logger.warning(
                 "the lease of task %s ran out: worker %s stopped renewing it",
@@ -91,17 +88,14 @@ class Upkeep:
         for answer in answers:
             for inserted in answer.inserted:
                 if not inserted.created and inserted.kind not in kinds:
-                    logger.error(
-                        "occurrence %s was not created: a task of another kind has its id", inserted.id
-                    )
+                    logger.error("occurrence %s was not created: a task of another kind has its id", inserted.id)
         return sum(answer.verdict is Verdict.APPLIED for answer in answers)
 
     def _tick(self, generator: OnceTask[object]) -> Atom:
-        assert generator.recurrence is not None
         now = max(self._now(), generator.wait_until)
         cursor = Cursor(slot=generator.wait_until, used=generator.slots_used)
         try:
-            fired = due(generator.recurrence, cursor, now=now)
+            fired = due(cast("Recurrence", generator.recurrence), cursor, now=now)
         except InvalidRecurrenceError as error:
             logger.exception("generator %s ends: its rule cannot be evaluated", generator.id)
             return break_off(generator, describe_exception(error), at=now)

@@ -130,7 +130,7 @@ class Worker:
             running=self._launcher.slots.used,
             unsettled=self._settler.pending,
             last_contact=self._clock.monotonic() - self._contact_at,
-            renewals_fail=self._heartbeat.failing_since is not None,
+            renewals_fail=self._heartbeat.is_failing,
             paused=self._paused,
             counts=dict(self._counts),
         )
@@ -201,7 +201,7 @@ class Worker:
         """Do the upkeep if it is time, and claim; return whether anything was found."""
         found = await self._do_upkeep() if eager or self._is_upkeep_due() else False
         handlers = self._active_handlers()
-        if handlers and self._heartbeat.failing_since is None:
+        if handlers and not self._heartbeat.is_failing:
             found |= await self._claimer.claim(handlers)
             self._heartbeat.poke()
         return found
@@ -211,9 +211,7 @@ class Worker:
 
     def _is_upkeep_due(self) -> bool:
         next_due = self._claimer.next_due
-        return self._clock.monotonic() >= self._upkeep_at or (
-            next_due is not None and self._time.now() >= next_due
-        )
+        return self._clock.monotonic() >= self._upkeep_at or (next_due is not None and self._time.now() >= next_due)
 
     async def _do_upkeep(self) -> bool:
         self._claimer.hungry, self._claimer.next_due = True, None
@@ -226,9 +224,7 @@ class Worker:
             waiting = await self._upkeep.has_suspects(active)
             self._claimer.quiet.notice(self._clock.monotonic(), waiting=waiting)
         await self._purge()
-        self._upkeep_at = self._clock.monotonic() + self._settings.poll_seconds * (
-            0.5 + 0.5 * self._seams.chance()
-        )
+        self._upkeep_at = self._clock.monotonic() + self._settings.poll_seconds * (0.5 + 0.5 * self._seams.chance())
         return moved > 0
 
     async def _purge(self) -> None:

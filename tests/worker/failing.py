@@ -16,9 +16,11 @@ class FailingStore:
     """
 
     def __init__(self, store: MemoryStore) -> None:
-        self._store = store
+        self.real = store
         self._failures: dict[str, list[str]] = {}
         self.calls: Counter[str] = Counter()
+        self.lost: list[Any] = []
+        """The first arguments of the calls that failed before they took effect."""
 
     def fail(self, method: str, *when: str) -> None:
         """Let the next calls of `method` fail, each `before` or `after` it took effect, or not at all (`pass`)."""
@@ -35,14 +37,14 @@ class FailingStore:
 
     @property
     def env(self) -> str:
-        return self._store.env
+        return self.real.env
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return self._store.capabilities
+        return self.real.capabilities
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
+        method = getattr(self.real, name)
         return self._wrapped(name, method) if name in _PORT else method
 
     def _wrapped(self, name: str, method: Call) -> Call:
@@ -51,6 +53,7 @@ class FailingStore:
             planned = self._failures.get(name)
             when = planned.pop(0) if planned else "pass"
             if when == "before":
+                self.lost.extend(args[:1])
                 raise StoreUnavailableError(f"{name} failed on purpose before it took effect")
             reply = await method(*args, **kwargs)
             if when == "after":

@@ -140,22 +140,14 @@ async def test_a_request_that_was_given_up_and_arrives_late_is_given_back() -> N
     async def handle(task: OnceTask[Job]) -> None:
         runs.append(task.id)
 
-    claims: list[object] = []
-    real = world.store._store.claim  # the request that is lost on the way and arrives later
-
-    async def remember(claim: object) -> object:
-        claims.append(claim)
-        return await real(claim)  # type: ignore[arg-type]
-
-    world.store._store.claim = remember  # type: ignore[method-assign, assignment]
     world.store.fail("claim", "before")
     async with world.manager.running():
         await world.clock.run_for(5)
-        lost = claims[0]
+        lost = world.store.lost[0]
         await world.manager.pause("job")
         await world.clock.run_for(2)
         await world.manager.create_task(Job("a"))
-        await real(lost)  # type: ignore[arg-type]
+        await world.store.real.claim(lost)
         assert (await world.task("a")).lease_uid is not None
         await world.clock.run_for(5)
         given_back = await world.task("a")

@@ -135,9 +135,7 @@ async def test_exhausted_attempts_end_the_task_as_failed() -> None:
         (GiveUp("hopeless"), TaskStatus.FAILED, 1, None),
     ],
 )
-def test_signals_steer_the_task(
-    signal: Exception, status: TaskStatus, failures: int, wait: float | None
-) -> None:
+def test_signals_steer_the_task(signal: Exception, *, status: TaskStatus, failures: int, wait: float | None) -> None:
     """A handler chooses its delay, waits uncharged, or ends its task."""
 
     @asynchronous

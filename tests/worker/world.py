@@ -60,7 +60,7 @@ class World:
 
     async def task(self, task_id: str) -> OnceTask[object]:
         """Return a task as stored."""
-        return (await self.store.get([task_id])).tasks[task_id]
+        return (await self.store.real.get([task_id])).tasks[task_id]
 
     async def vanish_with(self, kind: str, *, count: int = 1, group: int = 1) -> list[OnceTask[object]]:
         """Claim tasks as a worker that is never heard of again would."""
@@ -73,7 +73,7 @@ class World:
                 slots=slots,
                 suspects=suspects,
             )
-            claimed = await self.store.claim(claim)
+            claimed = await self.store.real.claim(claim)
             if claimed.tasks:
                 return list(claimed.tasks)
         return []
