@@ -20,6 +20,8 @@ from oncetask_core.task import OnceTask, TaskError
 
 INJECTED_CLOCK = "injected_clock"
 """The store reads time from a clock that it is given; without it, what takes minutes is skipped."""
+SEATS = "seats"
+"""The storage says who may be claimed next for a key (`head_key`). Without it, that is seen by claims alone."""
 SPOILED_RECORDS = "spoiled_records"
 """The binding can make a stored record unreadable (`Space.spoil`). For storage that can be damaged at all."""
 

@@ -61,7 +61,11 @@ async def run(case: Case, harness: Harness) -> None:
         pytest.skip(f"needs the capability {needed}")
     parameters = dict(case.parameters)
     clock = _clock(parameters.pop("clock", None), harness)
-    async with asyncio.timeout(_TIME_LIMIT), harness.space(clock) as space, World(space, clock) as world:
+    async with (
+        asyncio.timeout(_TIME_LIMIT),
+        harness.space(clock) as space,
+        World(space, clock, capabilities=harness.capabilities) as world,
+    ):
         await case.function(case.tests(), world, **parameters)
 
 

@@ -8,7 +8,7 @@ from typing import Self, Unpack
 import pytest
 
 from oncetask_conformance.factories import HOUR, KEY, MINUTE, RETRIED, ClaimFields, a_claim, a_new_task
-from oncetask_conformance.harness import INJECTED_CLOCK, RawTask, Space
+from oncetask_conformance.harness import INJECTED_CLOCK, SEATS, RawTask, Space
 from oncetask_core.clock import START, SystemClock, VirtualClock
 from oncetask_core.decisions import KindRules, Report, Success, conclude, expire
 from oncetask_core.query import TaskFilter, TaskQuery
@@ -28,11 +28,13 @@ class World:
     Args:
         space: The empty space.
         clock: The injected clock, or None when the stores run on their own.
+        capabilities: Those of the harness.
     """
 
-    def __init__(self, space: Space, clock: VirtualClock | None) -> None:
+    def __init__(self, space: Space, clock: VirtualClock | None, *, capabilities: frozenset[str]) -> None:
         self.space = space
         self.clock = clock
+        self._capabilities = capabilities
         self._open_stores = AsyncExitStack()
         self.store: TaskStore = space.store(ENV)
 
@@ -90,8 +92,14 @@ class World:
 
     async def seated(self, key: str = KEY) -> set[str]:
         """Return the unleased tasks that hold the seat of a key, read around the store."""
-        tasks = (await self.everything()).values()
+        tasks = (await self.seats()).values()
         return {task.id for task in tasks if task.head_key == key and task.lease_uid is None}
+
+    async def seats(self) -> Mapping[str, RawTask]:
+        """Return every task by id, where the storage knows seats at all."""
+        if SEATS not in self._capabilities:
+            pytest.skip(f"needs the capability {SEATS}")
+        return await self.everything()
 
     async def add(self, *tasks: NewTask) -> Sequence[Inserted]:
         """Insert the tasks in one call; a plain one with the id `a` when none is given."""

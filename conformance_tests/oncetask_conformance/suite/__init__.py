@@ -26,6 +26,7 @@ from oncetask_conformance.suite.grouping import GroupingTests
 from oncetask_conformance.suite.inserting import InsertingTests
 from oncetask_conformance.suite.isolating import IsolationTests
 from oncetask_conformance.suite.opening import OpeningTests
+from oncetask_conformance.suite.racing import RacingTests
 from oncetask_conformance.suite.recording import ControlRecordsTests
 from oncetask_conformance.suite.renewing import RenewingTests
 from oncetask_conformance.suite.seating import ExclusionTests, SeatingTests, StrictOrderTests
@@ -68,4 +69,5 @@ SUITE: Sequence[type] = (
     TickingTests,
     BatchingTests,
     IsolationTests,
+    RacingTests,
 )

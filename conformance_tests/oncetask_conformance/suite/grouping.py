@@ -270,7 +270,7 @@ class GroupingTests:
         """A group occupies one seat: its members have none."""
         await a_group(world)
 
-        heads = {task.id: task.head_key for task in (await world.everything()).values()}
+        heads = {task.id: task.head_key for task in (await world.seats()).values()}
         assert heads == {"a": KEY, "b": None, "c": None}
 
     @pytest.mark.parametrize("size", [2, 3, 7])

@@ -148,7 +148,7 @@ class ExclusionTests:
         await world.settle(await world.take(keyed("a")))
         await world.add(keyed("b"))
 
-        assert (await world.raw("a")).head_key is None
+        assert (await world.seats())["a"].head_key is None
         assert await world.seated() == {"b"}
 
     async def test_generators_take_no_part(self, world: World) -> None:
@@ -166,7 +166,7 @@ class SeatingTests:
         """A lonely task has its key's seat at once."""
         await world.add(keyed("a"))
 
-        assert (await world.raw("a")).head_key == KEY
+        assert (await world.seats())["a"].head_key == KEY
 
     async def test_of_tasks_inserted_together_the_earliest_is_seated(self, world: World) -> None:
         """The seat is given by time, then creation, and not by the order of the call."""
@@ -198,8 +198,8 @@ class SeatingTests:
         """The holder's seat is what keeps others from having it."""
         await world.take(keyed("a"), keyed("b"))
 
-        assert (await world.raw("a")).head_key == KEY
-        assert (await world.raw("b")).head_key is None
+        assert (await world.seats())["a"].head_key == KEY
+        assert (await world.seats())["b"].head_key is None
 
     async def test_nobody_is_seated_while_the_key_is_held(self, world: World) -> None:
         """A new task of a key that is held has to wait, even if it is due earlier."""
@@ -226,7 +226,7 @@ class SeatingTests:
         await world.add(keyed("a"))
 
         assert await world.seated() == {"b"}
-        assert (await world.raw("a")).head_key is None
+        assert (await world.seats())["a"].head_key is None
 
     async def test_inserting_a_held_id_again_seats_nobody(self, world: World) -> None:
         """Creating a task again while it runs leaves its key with it."""
@@ -242,7 +242,7 @@ class SeatingTests:
         await world.add(keyed("a"))
         await world.add(keyed("b"))
 
-        assert (await world.raw("a")).head_key is None
+        assert (await world.seats())["a"].head_key is None
         assert await world.seated() == {"b"}
 
     async def test_deleting_the_seated_task_seats_the_next(self, world: World) -> None:
@@ -308,7 +308,7 @@ class SeatingTests:
 
         await do_delete(world, "b")
 
-        assert (await world.raw("a")).head_key == KEY
+        assert (await world.seats())["a"].head_key == KEY
         assert await world.seated() == set()
 
     async def test_cancelling_the_holder_leaves_it_the_key(self, world: World) -> None:

@@ -30,7 +30,7 @@ async def faults_of_a_storm(world: World, random: Random) -> list[str]:
     for number in range(STEPS):
         step = random.choice((_insert, _insert, _claim, _settle, _settle, _settle, _crash, _decide, _decide))
         await step(world, random, number)
-        found = seat_faults(list((await world.everything()).values()))
+        found = seat_faults(list((await world.seats()).values()))
         if found:
             return [f"after step {number} ({step.__name__}): {fault}" for fault in found]
     return []
