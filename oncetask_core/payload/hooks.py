@@ -3,14 +3,13 @@
 from typing import Any
 
 from oncetask_core.payload.models import dump_model, is_model, load_model
-from oncetask_core.payload.rules import MAX_NODES, not_encodable
-from oncetask_core.payload.walking import walk
+from oncetask_core.payload.rules import not_encodable
 
 _SCALARS = (str, int, float)
 
 
-def to_plain(value: object) -> object:
-    """Return a value that msgspec can encode in place of `value`.
+def to_plain(value: object, *, nodes: int) -> object:
+    """Return a value of at most `nodes` parts that msgspec can encode in place of `value`.
 
     Raises:
         BrokenRuleError: There is none.
@@ -22,9 +21,7 @@ def to_plain(value: object) -> object:
     if isinstance(value, float):
         return float.__float__(value)
     if is_model(type(value)):
-        plain = dump_model(value)
-        walk(plain, nodes=MAX_NODES)
-        return plain
+        return dump_model(value, nodes=nodes)
     raise not_encodable(type(value))
 
 

@@ -4,7 +4,10 @@ from typing import Protocol, Self, TypeGuard, cast
 
 import msgspec
 
+from oncetask_core.errors import shown
 from oncetask_core.limits import MAX_ERROR_BYTES, clean_text
+from oncetask_core.payload.rules import key_twice, number_out_of_range
+from oncetask_core.payload.walking import walk
 
 
 class Model(Protocol):
@@ -15,6 +18,11 @@ class Model(Protocol):
         ...
 
     @classmethod
+    def model_rebuild(cls) -> object:
+        """Resolve what was unknown when the class was written."""
+        ...
+
+    @classmethod
     def model_validate_json(cls, json_data: bytes) -> Self:
         """Return the model that the text describes."""
         ...
@@ -22,16 +30,35 @@ class Model(Protocol):
 
 def is_model(type_: object) -> TypeGuard[type[Model]]:
     """Return whether `type_` is a class of pydantic models."""
-    return (
-        isinstance(type_, type)
-        and hasattr(type_, "model_dump_json")
-        and hasattr(type_, "model_validate_json")
-    )
+    return isinstance(type_, type) and hasattr(type_, "model_dump_json") and hasattr(type_, "model_validate_json")
 
 
-def dump_model(model: object) -> object:
-    """Return the model as plain values from which `load_model` makes an equal one; NaN stays NaN."""
-    return cast(Model, model).model_dump(mode="json", by_alias=True, round_trip=True)
+def dump_model(model: object, *, nodes: int) -> object:
+    """Return the model as plain values of at most `nodes` parts, from which `load_model` makes an equal one.
+
+    Raises:
+        BrokenRuleError: Some part of it cannot be kept.
+    """
+    dump = cast(Model, model).model_dump
+    plain = dump(mode="json", by_alias=True, round_trip=True)
+    walk(plain, nodes=nodes)
+    _refuse_losses(dump(mode="python", by_alias=True, round_trip=True), plain)
+    return plain
+
+
+def _refuse_losses(before: object, after: object) -> None:
+    """Refuse what pydantic drops without a word: a NaN that became None, keys that became one key."""
+    waiting = [(before, after)]
+    while waiting:
+        python, json = waiting.pop()
+        if isinstance(python, dict) and isinstance(json, dict):
+            if len(python) != len(json):
+                raise key_twice(shown(list(python)))
+            waiting.extend(zip(python.values(), json.values(), strict=True))
+        elif isinstance(python, list | tuple) and isinstance(json, list):
+            waiting.extend(zip(python, json, strict=False))
+        elif isinstance(python, float) and json is None:
+            raise number_out_of_range(python)
 
 
 def load_model(type_: type[Model], value: object) -> Model:

@@ -11,6 +11,8 @@ MAX_NODES = 10_000
 """How many values there may be, counting each scalar, array and object, but no keys."""
 LOWEST_INT = -(2**63)
 HIGHEST_INT = 2**63 - 1
+_CONTEXT = 24
+"""How much of a text an error shows before the character that it is about."""
 
 
 class Bounds(NamedTuple):
@@ -73,19 +75,19 @@ def number_out_of_range(value: object) -> BrokenRuleError:
     )
 
 
-def nul_in_text(text: str) -> BrokenRuleError:
-    """Return the error of a text with a NUL."""
+def nul_in_text(before: bytes) -> BrokenRuleError:
+    """Return the error of a JSON text with a NUL, which stands at the end of `before`."""
     return BrokenRuleError(
-        value=text,
+        value=before[-_CONTEXT:].decode(errors="replace"),
         rule="has no NUL character in any text or key",
         remedy="Remove it, or pass bytes, which are written as base64.",
     )
 
 
-def surrogate_in_text(text: str) -> BrokenRuleError:
+def surrogate_in_text(text: str, index: int) -> BrokenRuleError:
     """Return the error of a text that is no valid Unicode."""
     return BrokenRuleError(
-        value=text,
+        value=text[max(index - _CONTEXT, 0) : index + 1],
         rule="has no lone surrogates in any text or key",
         remedy="Decode the text without surrogateescape, or pass bytes, which are written as base64.",
     )
@@ -119,7 +121,7 @@ def not_encodable(type_: object) -> BrokenRuleError:
     name = getattr(type_, "__qualname__", repr(type_))
     return BrokenRuleError(
         value=name,
-        rule=f"is made of types that JSON can hold, and {name} is none",
-        remedy="Use dataclasses, attrs classes, msgspec Structs, pydantic models, TypedDicts, dicts with str keys, lists, "
-        "str, int, float, bool, None, datetime, UUID, Decimal, bytes or Enum; or convert it to one of them.",
+        rule=f"is made of types that have a JSON form, which {name} has not",
+        remedy="Use dataclasses, attrs classes, msgspec Structs, pydantic models, dicts with str keys, lists, str, "
+        "int, float, bool, None, datetime, UUID, Decimal, bytes or Enum; or convert it to one of them.",
     )

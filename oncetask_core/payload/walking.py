@@ -6,9 +6,9 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from itertools import islice
 from math import isfinite
 from types import NoneType
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -19,14 +19,14 @@ from oncetask_core.payload.rules import (
     MAX_DEPTH,
     BrokenRuleError,
     key_is_not_text,
-    nul_in_text,
     number_out_of_range,
     too_deep,
     too_many_nodes,
 )
 
-_ATOMS = frozenset({bool, NoneType, bytes, bytearray, datetime, date, time, timedelta, UUID, Decimal})
+_ATOMS = frozenset({bool, NoneType, str, bytes, bytearray, datetime, date, time, timedelta, UUID, Decimal})
 _TEXT_KEYS = (str, bytes, datetime, date, time, timedelta, UUID, Decimal)
+_ARRAYS = (list, tuple, set, frozenset)
 _NOTHING: tuple[object, ...] = ()
 
 
@@ -45,32 +45,35 @@ def walk(value: object, *, nodes: int) -> None:
         seen += len(level)
         if seen > nodes:
             raise too_many_nodes(nodes)
-        parts = (part for item in level for part in _parts_of(item))
-        level = list(islice(parts, nodes - seen + 1))
+        level = _next_level(level, most=nodes)
         if not level:
             return
     raise too_deep()
 
 
+def _next_level(level: list[object], *, most: int) -> list[object]:
+    parts: list[object] = []
+    for item in level:
+        if type(item) not in _ATOMS:
+            parts.extend(_parts_of(item))
+            if len(parts) > most:
+                break
+    return parts
+
+
 def _parts_of(item: object) -> Iterable[object]:
-    type_ = type(item)
-    if type_ is str:
-        if "\0" in item:  # type: ignore[operator]
-            raise nul_in_text(item)
-        return _NOTHING
-    if type_ in _ATOMS:
-        return _NOTHING
-    if isinstance(item, int | float):
-        return _checked_number(item)
+    if isinstance(item, int):
+        return _checked_number(item, fits=LOWEST_INT <= item <= HIGHEST_INT)
+    if isinstance(item, float):
+        return _checked_number(item, fits=isfinite(item))
     if isinstance(item, dict):
         return _checked_dict(item)
-    if isinstance(item, list | tuple | set | frozenset):
+    if isinstance(item, _ARRAYS):
         return item
     return _parts_of_object(item)
 
 
-def _checked_number(number: float) -> tuple[object, ...]:
-    fits = isfinite(number) if isinstance(number, float) else LOWEST_INT <= number <= HIGHEST_INT
+def _checked_number(number: float, *, fits: bool) -> tuple[object, ...]:
     if not fits:
         raise number_out_of_range(number)
     return _NOTHING
@@ -80,8 +83,6 @@ def _checked_dict(items: dict[object, object]) -> Iterable[object]:
     for key in items:
         if type(key) is not str and not _is_text_key(key):
             raise key_is_not_text(key)
-        if isinstance(key, str) and "\0" in key:
-            raise nul_in_text(key)
     return items.values()
 
 
@@ -92,7 +93,8 @@ def _is_text_key(key: object) -> bool:
 def _parts_of_object(item: object) -> Iterable[object]:
     if isinstance(item, Enum):
         return (item.value,)
-    names = fields_of(type(item))
+    type_: Any = type(item)
+    names = fields_of(type_)
     if names is None:
         return _NOTHING
     return [getattr(item, name, None) for name in names]
