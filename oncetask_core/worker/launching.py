@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from oncetask_core.context import TaskContext
 from oncetask_core.decisions import Released
@@ -91,6 +92,7 @@ class Launcher:
             self.slots.take(batch.handler.kind)
             self.batches.add(batch)
             batch.task = asyncio.create_task(self._run(batch))
+            batch.task.add_done_callback(partial(self._check_end, batch))
 
     def _batch(self, members: Sequence[OnceTask[object]]) -> Batch:
         """Members that are to be cleaned up go one by one, before the others go together."""
@@ -121,6 +123,16 @@ class Launcher:
                     self._settler.add(Settlement(task, reports[task_id], run.handler, self._settled_of(batch)))
                 else:
                     self._lost(batch, task)
+
+    def _check_end(self, batch: Batch, ended: asyncio.Task[None]) -> None:
+        """Free the slot of a batch that a fault of our own ended; its leases are left to run out."""
+        fault = None if ended.cancelled() else ended.exception()
+        if fault is not None:
+            logger.critical("a fault of the worker itself ended a run; please report it", exc_info=fault)
+            for run in batch.runs:
+                for task in list(run.tasks.values()):
+                    self._book.give_up(task)
+                    self._finish(batch, task)
 
     async def _reports_of(self, run: Run) -> Reports:
         started = self._seams.clock.monotonic()

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from oncetask import MemoryStore, StoreUnavailableError
+from oncetask import StoreUnavailableError, TaskStore
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -15,7 +15,7 @@ class FailingStore:
     `fail("apply", "after")` lets the next `apply` raise after it was carried out: a lost reply.
     """
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: TaskStore) -> None:
         self.real = store
         self._failures: dict[str, list[str]] = {}
         self.calls: Counter[str] = Counter()

@@ -1,9 +1,10 @@
 """A manager on the memory store in virtual time, and payloads to run on it."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from oncetask import MemoryStore, OnceTask, Seams, TaskData, TaskEvent, TaskManager, VirtualClock
 from oncetask_core.claims import Claim, Slots
@@ -44,13 +45,19 @@ class World:
     """Everything a test needs: the clock, the store, the manager, and the events it saw."""
 
     clock: VirtualClock = field(default_factory=VirtualClock)
+    make_store: Callable[..., Any] = MemoryStore
     events: list[TaskEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         counter = itertools.count(1)
         self.seams = Seams(clock=self.clock, chance=lambda: 0.0, new_uid=lambda: f"uid-{next(counter)}")
-        self.store = FailingStore(MemoryStore(clock=self.clock))
+        self.store = FailingStore(self.make_store(clock=self.clock))
         self.manager = self.another()
+
+    @classmethod
+    def on(cls, make_store: Callable[..., Any]) -> "World":
+        """Return a world on another store."""
+        return cls(make_store=make_store)
 
     def another(self, *, name: str = "worker", keep_finished_for: float | None = None) -> TaskManager:
         """Return another manager on the same store."""
