@@ -149,6 +149,7 @@ def make_handler(
     Raises:
         ConfigurationError: The function's parameters or types do not fit; the message says which and why.
     """
+    call = _make_call(function)
     hints = _hints_of(function)
     annotated = _annotated_payload(function, hints, is_group=is_group)
     chosen = payload_type if payload_type is not None else annotated
@@ -163,7 +164,7 @@ def make_handler(
     cleanup = options.cancellation_handler
     return Handler(
         kind=kind,
-        call=_make_call(function),
+        call=call,
         is_group=is_group,
         payload_type=chosen,
         result_type=_checked_result_type(kind, hints, result_type),
@@ -219,7 +220,7 @@ def _annotated_payload(function: HandlerFunction, hints: Mapping[str, Any], *, i
     annotation = hints.get(first) if first is not None else None
     if is_group and get_origin(annotation) in (list, Sequence, tuple):
         annotation = get_args(annotation)[0]
-    if get_origin(annotation) is not OnceTask[object]:
+    if get_origin(annotation) is not OnceTask:
         return None
     payload = get_args(annotation)[0]
     return payload if isinstance(payload, type) or get_origin(payload) is not None else None
