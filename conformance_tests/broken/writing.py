@@ -166,6 +166,15 @@ class RetriesAtOnce(PlainStore):
         return written(after, wait_until=min(after.wait_until, now), order_at=min(after.order_at, now))
 
 
+class RelativeTimesForWaitingAlone(PlainStore):
+    """A time relative to the store's clock is the clock's time where it is no waiting time."""
+
+    def applied(self, task: Task, transition: Transition, now: datetime) -> Task:
+        relative = {name for name, value in transition.patch.items() if isinstance(value, StoreNow)}
+        wrong = {name: now for name in relative & {"cancelled_at", "done_at", "order_at"}}
+        return written(super().applied(task, transition, now), **wrong)
+
+
 class CancelTakesTheLease(PlainStore):
     """A cancel ends the lease of the worker that runs the task."""
 

@@ -83,7 +83,7 @@ def a_rule() -> Recurrence:
 
 def a_generator(task_id: str = "a", **fields: Unpack[NewTaskFields]) -> NewTask:
     """Return a daily generator to insert, whose first slot is due at once."""
-    return a_new_task(task_id, **(NewTaskFields(recurrence=a_rule(), wait_until=START) | fields))
+    return a_new_task(task_id, **(NewTaskFields(recurrence=a_rule()) | fields))
 
 
 def a_claim(lease_uid: str = "lease 1", **fields: Unpack[ClaimFields]) -> Claim:

@@ -18,7 +18,7 @@ from oncetask_core.transition import Answer, Atom, Inserted, Transition, Verdict
 
 ENV = "DEFAULT"
 _LONGEST_REAL_WAIT = timedelta(milliseconds=50)
-_GLANCE = 0.002
+_GLANCE = 0.0005
 _DONE = Success("1")
 
 

@@ -1,18 +1,19 @@
 """Batches of atoms: all or nothing each, and independent of each other."""
 
 from datetime import timedelta
+from typing import cast
 
 import msgspec
 import pytest
 
-from oncetask_conformance.factories import KEY, a_new_task, keyed
+from oncetask_conformance.factories import HOUR, KEY, SECOND, a_new_task, keyed
 from oncetask_conformance.suite.deciding import a_cancel
 from oncetask_conformance.world import World
 from oncetask_core.decisions import Success, deletion
 from oncetask_core.errors import StoreError
 from oncetask_core.status import Outcome
 from oncetask_core.task import StoreNow
-from oncetask_core.transition import Atom, Patch, Transition, Verdict
+from oncetask_core.transition import Atom, Event, Patch, Transition, Verdict
 
 UNSTORABLE = {
     "a lone surrogate": Patch(result='"\ud800"'),
@@ -104,6 +105,20 @@ class BatchingTests:
 
         assert answer.verdict is Verdict.BROKEN
         assert await world.everything() == before
+
+    @pytest.mark.parametrize("field", ["wait_until", "order_at", "cancelled_at", "done_at"])
+    async def test_a_time_is_absolute_or_relative_to_the_stores_clock(self, world: World, field: str) -> None:
+        """Both forms are legal for every time that a patch may hold, into the past as well."""
+        await world.add(*(a_new_task(letter) for letter in "abc"))
+        await world.pass_time(SECOND)
+        values = {"a": world.at(9000.5), "b": StoreNow(HOUR), "c": StoreNow(-HOUR)}
+
+        for letter, value in values.items():
+            guard = deletion(await world.record(letter))
+            await world.verdict(Transition(Event.RESCHEDULE, guard, cast(Patch, {field: value})))
+
+        raw = await world.everything()
+        assert [getattr(raw[letter], field) for letter in "abc"] == [world.at(9000.5), world.at(3601), world.at(-3599)]
 
     async def test_an_atom_is_written_whole(self, world: World) -> None:
         """All transitions and inserts of an atom are applied together."""

@@ -169,6 +169,15 @@ class GrantingTests:
 
         assert (second.id, second.epoch > first.epoch) == ("b", True)
 
+    async def test_fence_numbers_of_a_key_outlive_its_tasks(self, world: World) -> None:
+        """When all tasks of a key were deleted, the next one of the key is above them all the same."""
+        first = await world.take(keyed("a"))
+        await world.store.delete([deletion(first)])
+
+        second = await world.take(keyed("b"), lease_uid="lease 2")
+
+        assert second.epoch > first.epoch
+
 
 class TakingTests:
     """Which tasks a claim takes."""
