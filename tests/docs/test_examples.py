@@ -1,6 +1,5 @@
 """Every Python example of the README and the docs runs."""
 
-import os
 import re
 from pathlib import Path
 
@@ -43,4 +42,4 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_working_folder_is_left_alone() -> None:
     """No example leaves a database in the checkout."""
-    assert [name for name in os.listdir(ROOT) if name.endswith(".db")] == []
+    assert list(ROOT.glob("*.db")) == []

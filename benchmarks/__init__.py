@@ -1,0 +1,1 @@
+"""Measurements. Figures in the documentation come from here, with the command beside them."""

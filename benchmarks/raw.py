@@ -1,0 +1,62 @@
+"""What the machine can do at most: the same work without a library, in the same run."""
+
+import asyncio
+import sqlite3
+import time
+from pathlib import Path
+
+BATCH = 200
+
+
+async def asyncio_rate(tasks: int) -> float:
+    """Return jobs per second through an asyncio queue, each in a task of its own with a time limit."""
+    queue: asyncio.Queue[int] = asyncio.Queue()
+    for number in range(tasks):
+        queue.put_nowait(number)
+    done = 0
+
+    async def job() -> None:
+        nonlocal done
+        async with asyncio.timeout(600):
+            await asyncio.sleep(0)
+            done += 1
+
+    began = time.perf_counter()
+    while not queue.empty():
+        batch = [queue.get_nowait() for _ in range(min(BATCH, queue.qsize()))]
+        await asyncio.gather(*(asyncio.create_task(job()) for _ in batch))
+    seconds = time.perf_counter() - began
+    if done != tasks:
+        raise AssertionError(f"{tasks - done} jobs were left")
+    return tasks / seconds
+
+
+def sqlite_rate(folder: Path, tasks: int) -> float:
+    """Return tasks per second through a small table: claim a batch, complete it, each durably (WAL, FULL)."""
+    connection = sqlite3.connect(folder / "raw.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("CREATE TABLE t (id TEXT PRIMARY KEY, payload TEXT, state INTEGER, lease TEXT, result TEXT)")
+    connection.execute("CREATE INDEX ready ON t (id) WHERE state = 0")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany("INSERT INTO t VALUES (?, '{}', 0, NULL, NULL)", ((f"n{n}",) for n in range(tasks)))
+    connection.execute("COMMIT")
+    began = time.perf_counter()
+    while True:
+        connection.execute("BEGIN IMMEDIATE")
+        rows = connection.execute(
+            "UPDATE t SET state = 1, lease = 'x' WHERE id IN (SELECT id FROM t WHERE state = 0 ORDER BY id LIMIT ?) "
+            "RETURNING id, payload",
+            (BATCH,),
+        ).fetchall()
+        connection.execute("COMMIT")
+        if not rows:
+            break
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(
+            "UPDATE t SET state = 2, lease = NULL WHERE id = ? AND lease = 'x'", [(r[0],) for r in rows]
+        )
+        connection.execute("COMMIT")
+    seconds = time.perf_counter() - began
+    connection.close()
+    return tasks / seconds

@@ -1,0 +1,90 @@
+"""The work that is measured: tasks that do nothing."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from oncetask import OnceTask, TaskData, TaskManager
+
+SLOTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing(TaskData[None]):
+    """A task whose handler does nothing."""
+
+    kind: ClassVar[str] = "nothing"
+    number: str
+
+    def idempotent_id(self) -> str:
+        return self.number
+
+
+def make_manager(url: str) -> TaskManager:
+    """Return a manager whose handler returns at once."""
+    manager = TaskManager(url)
+
+    @manager.task_handler(Nothing, concurrency=SLOTS)
+    async def handle(task: OnceTask[Nothing]) -> None:
+        return None
+
+    return manager
+
+
+async def drain_rate(url: str, tasks: int) -> float:
+    """Return tasks per second from the first claim until no task is left, the tasks being there before."""
+    manager = make_manager(url)
+    for start in range(0, tasks, 1000):
+        await manager.create_tasks([Nothing(f"n{number}") for number in range(start, start + 1000)])
+    began = time.perf_counter()
+    await manager.drain()
+    seconds = time.perf_counter() - began
+    left = await manager.get_pending_count(Nothing.kind)
+    await manager.close()
+    if left:
+        raise AssertionError(f"{left} tasks were left")
+    return tasks / seconds
+
+
+async def create_rate(url: str, tasks: int) -> float:
+    """Return tasks created per second, one by one."""
+    manager = make_manager(url)
+    began = time.perf_counter()
+    for number in range(tasks):
+        await manager.create_task(Nothing(f"n{number}"))
+    seconds = time.perf_counter() - began
+    await manager.close()
+    return tasks / seconds
+
+
+async def pickup_latencies(url: str, probes: int) -> Sequence[float]:
+    """Return the seconds from before a create call until its handler starts, on an idle worker of this process."""
+    manager = TaskManager(url)
+    started: asyncio.Queue[float] = asyncio.Queue()
+
+    @manager.task_handler(Nothing)
+    async def handle(task: OnceTask[Nothing]) -> None:
+        started.put_nowait(time.perf_counter())
+
+    latencies = []
+    async with manager.running():
+        for number in range(probes):
+            await asyncio.sleep(0.005)
+            began = time.perf_counter()
+            await manager.create_task(Nothing(f"n{number}"))
+            latencies.append(await started.get() - began)
+    await manager.close()
+    return latencies
+
+
+def median(figures: Sequence[float]) -> float:
+    """Return the median."""
+    return statistics.median(figures)
+
+
+def percentile(figures: Sequence[float], share: float) -> float:
+    """Return the figure below which `share` of the figures lie."""
+    return sorted(figures)[min(int(len(figures) * share), len(figures) - 1)]

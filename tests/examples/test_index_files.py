@@ -1,0 +1,90 @@
+"""The demo's verdict sees what it claims to see, and the demo itself runs on a small tree."""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from examples.index_files.__main__ import main
+from examples.index_files.ledger import Entry, Ledger
+from examples.index_files.verdict import Expected, judge
+from oncetask import OnceTask, Outcome
+from oncetask_core.task import NewTask, born
+from tests.worker.world import World
+
+
+def ended(name: str, outcome: Outcome = Outcome.COMPLETED) -> OnceTask[object]:
+    """Return the record of a task that ended."""
+    now = World().clock.now()
+    new = NewTask(id=name, kind="index_file", payload="{}", run_uid=f"run of {name}", created_by="c")
+    return msgspec.structs.replace(born(new, env="E", now=now, sequence=1), outcome=outcome, done_at=now)
+
+
+def entry(event: str, name: str, *, pid: int = 1) -> Entry:
+    """Return an entry of the ledger."""
+    return Entry(at=0.0, pid=pid, event=event, task=name, kind="index_file", run=f"run of {name}", lease="l")
+
+
+EXPECTED = Expected(created=["a", "b"], cancelled=["c"], killed_pid=1, leased_at_kill=["b"])
+TASKS = [ended("a"), ended("b"), ended("c", Outcome.CANCELLED)]
+ENTRIES = [
+    entry("start", "a"), entry("end", "a"), entry("accepted", "a"),
+    entry("start", "b"), entry("start", "b", pid=2), entry("end", "b", pid=2), entry("accepted", "b", pid=2),
+    entry("start", "c", pid=2), entry("end", "c", pid=2), entry("accepted", "c", pid=2),
+]  # fmt: skip
+
+
+def test_a_clean_run_has_no_violation() -> None:
+    """The figures of a run in which everything went right."""
+    verdict = judge(TASKS, ENTRIES, EXPECTED)
+
+    assert verdict.violations == []
+    assert (verdict.tasks, verdict.runs, verdict.completed) == (3, 4, 2)
+    assert (verdict.rerun_elsewhere, verdict.unacknowledged, verdict.settled_twice, verdict.lost) == (1, 0, 0, 0)
+
+
+def test_an_end_without_acknowledgement_is_counted_and_is_no_violation() -> None:
+    """A worker may die between the store's answer and its own note."""
+    entries = [e for e in ENTRIES if (e.event, e.task) != ("accepted", "a")]
+
+    verdict = judge(TASKS, entries, EXPECTED)
+
+    assert verdict.unacknowledged == 1
+    assert verdict.violations == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "entries", "says"),
+    [
+        (TASKS, [*ENTRIES, entry("accepted", "a", pid=2)], "settled twice: a"),
+        (TASKS[1:], ENTRIES, "lost: a"),
+        ([msgspec.structs.replace(TASKS[0], outcome=None), *TASKS[1:]], ENTRIES, "lost: a"),
+        (TASKS, [e for e in ENTRIES if e.event != "end"], "completed though its handler never ended: a"),
+        ([*TASKS[:2], ended("c")], ENTRIES, "not cancelled: c"),
+        ([ended("a", Outcome.FAILED), *TASKS[1:]], ENTRIES, "failed: a"),
+    ],
+)
+def test_every_violation_is_seen(tasks: list[OnceTask[object]], entries: list[Entry], says: str) -> None:
+    """Doubles, losses, unearned completions and missing cancellations are named."""
+    assert says in judge(tasks, entries, EXPECTED).violations
+
+
+@pytest.mark.alone
+def test_the_demo_runs_and_its_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a small tree the demo ends with 0; with a doubled entry in its ledger, or a lost task, it does not."""
+    tree = tmp_path / "tree"
+    for number in range(60):
+        folder = tree / f"folder{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"file{number}.py").write_text("def f():\n    return 1\n" * 300, encoding="utf-8")
+    place = tmp_path / "place"
+
+    assert main([str(tree), "--folder", str(place)]) == 0
+    assert "settled twice (must be 0)                         0" in capsys.readouterr().out
+
+    with sqlite3.connect(place / "ledger.db") as ledger:
+        ledger.execute("INSERT INTO events SELECT * FROM events WHERE event = 'accepted' LIMIT 1")
+    assert main([str(tree), "--folder", str(place)]) == 1
+    assert "VIOLATION: settled twice: " in capsys.readouterr().err
+    assert len(Ledger(place / "ledger.db").entries()) > 60

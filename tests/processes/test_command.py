@@ -1,0 +1,86 @@
+"""`python -m oncetask worker module:manager`."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from oncetask import ConfigurationError
+from oncetask_core.main import find_manager, main
+
+APPLICATION = """
+import asyncio, pathlib, sys
+from dataclasses import dataclass
+from typing import ClassVar
+from oncetask import OnceTask, TaskData, TaskManager
+
+@dataclass(frozen=True)
+class Slow(TaskData[str]):
+    kind: ClassVar[str] = "slow"
+    name: str
+    def idempotent_id(self) -> str:
+        return self.name
+
+manager = TaskManager("sqlite:///tasks.db")
+not_a_manager = 7
+
+@manager.task_handler(Slow)
+async def slow(task: OnceTask[Slow]) -> str:
+    pathlib.Path("started").touch()
+    await asyncio.sleep(0.5)
+    return "done"
+
+if __name__ == "__main__":
+    asyncio.run(manager.create_task(Slow("a")))
+"""
+
+
+@pytest.fixture
+def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an application module in it, as the working folder."""
+    (tmp_path / "application.py").write_text(APPLICATION, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "application", raising=False)
+    return tmp_path
+
+
+@pytest.mark.alone
+def test_a_worker_drains_on_sigterm(application: Path) -> None:
+    """The handler that runs when SIGTERM arrives finishes, and the process ends with 0."""
+    subprocess.run([sys.executable, "application.py"], check=True)
+    worker = subprocess.Popen([sys.executable, "-m", "oncetask", "worker", "application:manager"])
+    deadline = time.monotonic() + 30
+    while not (application / "started").exists():
+        assert time.monotonic() < deadline, "the worker did not start the task"
+        time.sleep(0.02)
+    worker.send_signal(signal.SIGTERM)
+
+    assert worker.wait(timeout=30) == 0
+    check = "import asyncio; from application import manager; print(asyncio.run(manager.wait('a', timeout=1)))"
+    seen = subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True)
+    assert seen.stdout.strip() == "done"
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("nonsense", "module:attribute"),
+        ("no_such_module:manager", "can be imported"),
+        ("application:nobody", "has this attribute"),
+        ("application:not_a_manager", "is a TaskManager"),
+    ],
+)
+def test_a_wrong_reference_is_explained(application: Path, reference: str, says: str) -> None:
+    """What is wrong with the name of the manager is said."""
+    with pytest.raises(ConfigurationError, match=says):
+        find_manager(reference)
+
+
+def test_a_mistake_ends_with_code_2(application: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line prints the error and ends with 2."""
+    assert main(["worker", "nonsense"]) == 2
+    assert "oncetask: a manager is named as module:attribute" in capsys.readouterr().err
