@@ -171,7 +171,7 @@ class RelativeTimesForWaitingAlone(PlainStore):
 
     def applied(self, task: Task, transition: Transition, now: datetime) -> Task:
         relative = {name for name, value in transition.patch.items() if isinstance(value, StoreNow)}
-        wrong = {name: now for name in relative & {"cancelled_at", "done_at", "order_at"}}
+        wrong = dict.fromkeys(relative & {"cancelled_at", "done_at", "order_at"}, now)
         return written(super().applied(task, transition, now), **wrong)
 
 
