@@ -278,7 +278,7 @@ def describe_exception(error: BaseException) -> str:
     """Return "TypeName: message" in at most 4 KiB that every store can keep, whatever the exception does."""
     name = type(error).__name__
     try:
-        message = str(error)
+        message = str.__str__(str(error))  # a subclass may have a say in formatting
     except KeyboardInterrupt:
         raise
     except BaseException as raised:  # noqa: BLE001 - a message that cannot be had must not hide the error itself

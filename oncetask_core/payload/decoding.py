@@ -86,7 +86,7 @@ def _to_bytes(text: str) -> bytes:
 
 
 def _name(type_: Any) -> str:
-    return str(getattr(type_, "__qualname__", type_))
+    return type_.__qualname__ if isinstance(type_, type) else str(type_)
 
 
 def decoder_of(type_: Any) -> msgspec.json.Decoder[Any]:

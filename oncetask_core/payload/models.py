@@ -13,8 +13,12 @@ from oncetask_core.payload.walking import walk
 class Model(Protocol):
     """What a pydantic model offers."""
 
-    def model_dump(self, *, mode: str, by_alias: bool, round_trip: bool) -> object:
-        """Return the model as plain values."""
+    def model_dump(self, *, by_alias: bool, round_trip: bool) -> object:
+        """Return the model as dicts and lists of the values of its fields."""
+        ...
+
+    def model_dump_json(self, *, by_alias: bool, round_trip: bool) -> str:
+        """Return the model as JSON text."""
         ...
 
     @classmethod
@@ -39,10 +43,10 @@ def dump_model(model: object, *, nodes: int) -> object:
     Raises:
         BrokenRuleError: Some part of it cannot be kept.
     """
-    dump = cast(Model, model).model_dump
-    plain = dump(mode="json", by_alias=True, round_trip=True)
+    whole = cast(Model, model)
+    plain: object = msgspec.json.decode(whole.model_dump_json(by_alias=True, round_trip=True))
     walk(plain, nodes=nodes)
-    _refuse_losses(dump(mode="python", by_alias=True, round_trip=True), plain)
+    _refuse_losses(whole.model_dump(by_alias=True, round_trip=True), plain)
     return plain
 
 
@@ -52,10 +56,10 @@ def _refuse_losses(before: object, after: object) -> None:
     while waiting:
         python, json = waiting.pop()
         if isinstance(python, dict) and isinstance(json, dict):
-            if len(python) != len(json):
+            if len(json) < len(python) and not all(isinstance(key, str) for key in python):
                 raise key_twice(shown(list(python)))
-            waiting.extend(zip(python.values(), json.values(), strict=True))
-        elif isinstance(python, list | tuple) and isinstance(json, list):
+            waiting.extend(zip(python.values(), json.values(), strict=False))
+        elif isinstance(python, list | tuple | set | frozenset) and isinstance(json, list):
             waiting.extend(zip(python, json, strict=False))
         elif isinstance(python, float) and json is None:
             raise number_out_of_range(python)
