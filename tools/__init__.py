@@ -1,0 +1,1 @@
+"""What the Makefile runs: environments, suites, stages, and the project's own lint rules."""
