@@ -65,13 +65,15 @@ class ControlRecordsTests:
         assert revisions[0] == 1
         assert revisions == sorted(set(revisions))
 
-    async def test_records_have_revisions_of_their_own(self, world: World) -> None:
-        """The first write of another record begins at 1 again."""
+    async def test_a_revision_never_comes_back(self, world: World) -> None:
+        """A record that is removed and written anew is not taken for the one that was read before."""
         await world.store.write_control("a", "1")
+        read = (await world.store.read_control())["a"].revision
+        await world.store.write_control("a", None)
         await world.store.write_control("a", "2")
-        await world.store.write_control("b", "1")
 
-        assert (await world.store.read_control())["b"].revision == 1
+        assert await world.store.write_control("a", "3", if_revision=read) is False
+        assert (await world.store.read_control())["a"].value == "2"
 
     async def test_a_blind_write_replaces_the_value(self, world: World) -> None:
         """Without a condition the last write stays."""
