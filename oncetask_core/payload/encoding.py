@@ -54,7 +54,8 @@ def _encode(value: object, what: str, bounds: Bounds) -> tuple[str, object]:
     try:
         walk(value, nodes=bounds.nodes)
         data = _to_json(value, bounds.nodes)
-        return data.decode(), read_text(data, bounds)
+        plain = read_text(data, bounds)
+        return data.decode(), plain
     except BrokenRuleError as broken:
         raise InvalidTaskError(
             value=broken.value, rule=f"the {what} {broken.rule}", remedy=broken.remedy

@@ -63,7 +63,7 @@ def _parse(data: bytes) -> object:
         return msgspec.json.decode(data)
     except msgspec.ValidationError as error:  # of an untyped text: a number beyond any type
         raise number_out_of_range(str(error)) from None
-    except ValueError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise not_json(str(error)) from None
 
 

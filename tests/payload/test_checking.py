@@ -85,7 +85,7 @@ class Opaque:
     [
         *[Plain, Slotted, Attrs, Struct, Model, Typed, Rich, Holder, Aliased, Tree, Chain, Pair],
         *[int, str, float, bool, None, type(None), object, Any, bytes, datetime, UUID, Colour, Size, Level, Text],
-        *[int | None, Plain | None, str | int | list[int], Literal["a", 1], Annotated[list[int], {}]],
+        *[int | None, Plain | None, str | int | list[int], Literal["a", "b"], Annotated[list[int], {}]],
         *[list[Any], tuple[int, ...], set[str], Sequence[Plain], list[object], list[Model | None]],
         *[dict[str, int], dict[Text, Text], dict[Size, int], dict[UUID, int], dict[Any, Any], Mapping[str, object]],
         dict[Literal["a", "b"], int],
@@ -118,7 +118,7 @@ FORM = "is made of types that have a JSON form, which"
         (NumberKeys, f"{KEYS} (here: keys of int)", "or a list of pairs."),
         (dict[float, int], f"{KEYS} (here: keys of float)", "or a list of pairs."),
         (list[dict[Level, int]], f"{KEYS} (here: keys of enum)", "or a list of pairs."),
-        (dict[Literal[1, "a"], int], f"{KEYS} (here: keys of literal)", "or a list of pairs."),
+        (dict[Literal[1, 2], int], f"{KEYS} (here: keys of literal)", "or a list of pairs."),
         (dict[str | int, int], f"{KEYS} (here: keys of union)", "or a list of pairs."),
         (
             Private,

@@ -199,7 +199,7 @@ REFUSED = [
     pytest.param(msgspec.Raw(b"{bad"), "well-formed JSON; got 'JSON is malformed", "Correct the text.", id="bad raw"),
     pytest.param(msgspec.Raw(b"1e400"), "finite floats; got 'Number out of range'", "as text", id="1e400 in raw"),
     pytest.param(
-        msgspec.Raw(b'"\xff"'), "an error of its own code (Raw)", "Correct the property", id="no UTF-8 in raw"
+        msgspec.Raw(b'"\xff"'), "well-formed JSON; got", "Correct the text.", id="no UTF-8 in raw"
     ),
     pytest.param(
         len, "types that have a JSON form, which builtin_function_or_method has not", "dataclasses", id="function"
