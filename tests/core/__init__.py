@@ -1,0 +1,1 @@
+"""The pure core: every decision, judgement and order, as tables and properties."""

@@ -1,0 +1,196 @@
+"""Retry policies: when a failed task is tried again."""
+
+import math
+from datetime import timedelta
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oncetask_core.errors import ConfigurationError
+from oncetask_core.retry import (
+    DEFAULT_CLEANUP_RETRY,
+    DEFAULT_RETRY,
+    ByExceptionPolicy,
+    ExponentialBackoffPolicy,
+    FixedDelayPolicy,
+    NoRetryPolicy,
+    RetryPolicy,
+    check_attempts,
+)
+
+ERROR = RuntimeError("no")
+UNLIMITED = ExponentialBackoffPolicy(max_attempts=0)
+
+
+def delays(policy: RetryPolicy, count: int, *, chance: float = 0.0) -> list[float | None]:
+    """Return the delays in seconds after each of the first attempts."""
+    found = [policy.delay_after(number, ERROR, chance=chance) for number in range(1, count + 1)]
+    return [None if delay is None else delay.total_seconds() for delay in found]
+
+
+def test_default_policy() -> None:
+    """Three attempts, after one second and two."""
+    assert delays(DEFAULT_RETRY, 4) == [1, 2, None, None]
+
+
+def test_default_policy_of_clean_ups() -> None:
+    """Five attempts, and a higher cap."""
+    assert delays(DEFAULT_CLEANUP_RETRY, 6) == [1, 2, 4, 8, None, None]
+    assert DEFAULT_CLEANUP_RETRY.max_delay == timedelta(minutes=10)
+
+
+def test_exponential_delays_double_up_to_their_cap() -> None:
+    """256 s, then 300 s for ever."""
+    assert delays(UNLIMITED, 11) == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
+def test_cap_holds_from_the_first_delay() -> None:
+    """A base above the cap is cut, too."""
+    assert delays(ExponentialBackoffPolicy(base_delay=60, max_delay=5), 2) == [5, 5]
+
+
+@pytest.mark.parametrize("multiplier", [1e30, 1.7e308, 10**300, 2, 1.0000001, 1.5])
+@pytest.mark.parametrize("attempts", [1, 2, 3, 50, 10_000, 10**9, 10**18])
+def test_delays_never_overflow(multiplier: float, attempts: int) -> None:
+    """Whatever the multiplier and however many attempts: between base and cap."""
+    policy = ExponentialBackoffPolicy(max_attempts=0, multiplier=multiplier, max_delay=timedelta(days=3650))
+
+    delay = policy.delay_after(attempts, ERROR, chance=0.0)
+
+    assert delay is not None
+    assert timedelta(seconds=1) <= delay <= timedelta(days=3650)
+
+
+@given(
+    base=st.integers(0, 10**9),
+    cap=st.integers(0, 10**12),
+    factor=st.sampled_from([1, 1.0, 1.25, 1.5, 2, 2.0, 3, 10.0, 1e30]),
+    attempts=st.integers(1, 60),
+)
+def test_delays_are_exact(*, base: int, cap: int, factor: float, attempts: int) -> None:
+    """The delay is the product of fractions, rounded to microseconds, and at most the cap."""
+    policy = ExponentialBackoffPolicy(
+        max_attempts=0,
+        base_delay=timedelta(microseconds=base),
+        max_delay=timedelta(microseconds=cap),
+        multiplier=factor,
+    )
+
+    delay = policy.delay_after(attempts, ERROR, chance=0.0)
+
+    assert delay is not None
+    exact = min(Fraction(base) * Fraction(factor) ** (attempts - 1), Fraction(cap))
+    assert abs(delay / timedelta(microseconds=1) - exact) <= 1 + exact / 10**12
+
+
+@pytest.mark.parametrize(("base", "multiplier"), [(1, 1), (1, 1.0), (0, 2)])
+def test_delays_that_cannot_grow_stay(base: int, multiplier: float) -> None:
+    """A multiplier of one, or nothing to multiply."""
+    policy = ExponentialBackoffPolicy(max_attempts=0, base_delay=base, multiplier=multiplier)
+
+    assert delays(policy, 3) == [base, base, base]
+
+
+def test_no_attempt_counts_as_the_first() -> None:
+    """A policy that is asked too early answers as after the first attempt."""
+    assert UNLIMITED.delay_after(0, ERROR, chance=0.0) == timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    "policy", [ExponentialBackoffPolicy(jitter=0.5, base_delay=8), FixedDelayPolicy(jitter=0.5, delay=8)]
+)
+def test_jitter_only_shortens(policy: RetryPolicy) -> None:
+    """By up to its fraction, so that a cap stays a cap."""
+    assert policy.delay_after(1, ERROR, chance=0.0) == timedelta(seconds=8)
+    assert policy.delay_after(1, ERROR, chance=0.5) == timedelta(seconds=6)
+    assert policy.delay_after(1, ERROR, chance=math.nextafter(1, 0)) == timedelta(seconds=4)
+
+
+@given(st.floats(0, 1), st.floats(0, 1, exclude_max=True), st.integers(1, 30))
+def test_jitter_stays_within_its_bounds(jitter: float, chance: float, attempts: int) -> None:
+    """Never longer than without, never shorter than its fraction allows."""
+    plain = UNLIMITED.delay_after(attempts, ERROR, chance=0.0)
+    spread = ExponentialBackoffPolicy(max_attempts=0, jitter=jitter).delay_after(attempts, ERROR, chance=chance)
+
+    assert plain is not None
+    assert spread is not None
+    assert plain * (1 - jitter) - timedelta(microseconds=1) <= spread <= plain
+
+
+def test_fixed_delays_are_equal() -> None:
+    """Until the attempts are used up."""
+    assert delays(FixedDelayPolicy(delay=timedelta(minutes=1)), 3) == [60, 60, None]
+    assert delays(FixedDelayPolicy(max_attempts=0), 3) == [0, 0, 0]
+
+
+def test_no_retry_never_retries() -> None:
+    """One attempt, whatever it ended with."""
+    assert delays(NoRetryPolicy(), 2) == [None, None]
+
+
+@pytest.mark.parametrize(
+    "policy", [ExponentialBackoffPolicy(give_up_on=(LookupError,)), FixedDelayPolicy(give_up_on=(LookupError,))]
+)
+def test_some_errors_are_final(policy: RetryPolicy) -> None:
+    """An error of such a type, subclasses included, ends the attempts."""
+    assert policy.delay_after(1, KeyError("k"), chance=0.0) is None
+    assert policy.delay_after(1, ERROR, chance=0.0) is not None
+
+
+def test_policy_is_chosen_by_the_error() -> None:
+    """The first rule whose type matches decides; the others get the default."""
+    policy = ByExceptionPolicy(
+        {KeyError: NoRetryPolicy(), LookupError: FixedDelayPolicy(delay=7)}, otherwise=FixedDelayPolicy(delay=9)
+    )
+
+    assert policy.delay_after(1, KeyError("k"), chance=0.0) is None
+    assert policy.delay_after(1, IndexError("i"), chance=0.0) == timedelta(seconds=7)
+    assert policy.delay_after(1, ERROR, chance=0.0) == timedelta(seconds=9)
+    assert ByExceptionPolicy({}).delay_after(1, ERROR, chance=0.0) == timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings", "word"),
+    [
+        (ExponentialBackoffPolicy, {"max_attempts": -1}, "max_attempts"),
+        (ExponentialBackoffPolicy, {"max_attempts": True}, "max_attempts"),
+        (ExponentialBackoffPolicy, {"max_attempts": 2.0}, "max_attempts"),
+        (ExponentialBackoffPolicy, {"base_delay": -1}, "base_delay"),
+        (ExponentialBackoffPolicy, {"max_delay": math.nan}, "max_delay"),
+        (ExponentialBackoffPolicy, {"multiplier": 0.5}, "multiplier"),
+        (ExponentialBackoffPolicy, {"multiplier": math.inf}, "multiplier"),
+        (ExponentialBackoffPolicy, {"multiplier": math.nan}, "multiplier"),
+        (ExponentialBackoffPolicy, {"multiplier": 10**400}, "multiplier"),
+        (ExponentialBackoffPolicy, {"multiplier": True}, "multiplier"),
+        (ExponentialBackoffPolicy, {"multiplier": "2"}, "multiplier"),
+        (ExponentialBackoffPolicy, {"jitter": 1.5}, "jitter"),
+        (ExponentialBackoffPolicy, {"jitter": math.nan}, "jitter"),
+        (ExponentialBackoffPolicy, {"jitter": True}, "jitter"),
+        (FixedDelayPolicy, {"jitter": -0.1}, "jitter"),
+        (FixedDelayPolicy, {"jitter": "0"}, "jitter"),
+        (FixedDelayPolicy, {"delay": math.inf}, "delay"),
+        (FixedDelayPolicy, {"max_attempts": "3"}, "max_attempts"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(policy: Any, settings: dict[str, Any], word: str) -> None:
+    """At once, with value, rule and way out."""
+    with pytest.raises(ConfigurationError, match=word) as caught:
+        policy(**settings)
+
+    assert caught.value.remedy
+    assert word in caught.value.rule
+
+
+def test_attempts_of_any_number_are_fine() -> None:
+    """Zero means no limit."""
+    assert [check_attempts(value) for value in (0, 1, 10**9)] == [0, 1, 10**9]
+
+
+@pytest.mark.parametrize("policy", [DEFAULT_RETRY, FixedDelayPolicy(), NoRetryPolicy(), ByExceptionPolicy({})])
+def test_every_policy_fits_the_protocol(policy: object) -> None:
+    """Ours are what users' own may be."""
+    assert isinstance(policy, RetryPolicy)
+    assert not isinstance(object(), RetryPolicy)
