@@ -65,7 +65,7 @@ def _decode(text: str, type_: Any, *, what: str, bounds: Bounds) -> Any:
         value = read_text(data, bounds)
         return value if type_ is object else decoder_of(type_).decode(data)
     except BrokenRuleError as broken:
-        _refuse(what, f"breaks the rule that it {broken.rule}; got {shown(broken.value)}", broken.__cause__)
+        _refuse(what, f"breaks the rule that it {broken.rule}; got {shown(broken.value)}", None)
     except msgspec.ValidationError as error:
         _refuse(what, f"does not fit {_name(type_)}: {clean_text(str(error), MAX_ERROR_BYTES)}", error.__cause__)
     except Exception as error:  # noqa: BLE001 - constructors and validators of the type's own may raise anything

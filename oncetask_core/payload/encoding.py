@@ -1,7 +1,5 @@
 """Values to JSON text."""
 
-from functools import lru_cache, partial
-
 import msgspec
 
 from oncetask_core.errors import InvalidTaskError
@@ -53,13 +51,11 @@ def encode_value(value: object, what: str = "result", *, limit: int = MAX_BYTES,
 def _encode(value: object, what: str, bounds: Bounds) -> tuple[str, object]:
     try:
         walk(value, nodes=bounds.nodes)
-        data = _to_json(value, bounds.nodes)
+        data = _to_json(value)
         plain = read_text(data, bounds)
         return data.decode(), plain
     except BrokenRuleError as broken:
-        raise InvalidTaskError(
-            value=broken.value, rule=f"the {what} {broken.rule}", remedy=broken.remedy
-        ) from broken.__cause__
+        raise InvalidTaskError(value=broken.value, rule=f"the {what} {broken.rule}", remedy=broken.remedy) from None
     except Exception as error:  # properties, fields and serializers of the value's own classes may raise anything
         raise InvalidTaskError(
             value=describe_exception(error),
@@ -68,13 +64,8 @@ def _encode(value: object, what: str, bounds: Bounds) -> tuple[str, object]:
         ) from error
 
 
-def _to_json(value: object, nodes: int) -> bytes:
+def _to_json(value: object) -> bytes:
     try:
-        return _encoder(nodes).encode(value)
+        return msgspec.json.encode(value, enc_hook=to_plain)
     except UnicodeEncodeError as error:
         raise surrogate_in_text(error.object, error.start) from None
-
-
-@lru_cache(maxsize=16)
-def _encoder(nodes: int) -> msgspec.json.Encoder:
-    return msgspec.json.Encoder(enc_hook=partial(to_plain, nodes=nodes))

@@ -8,8 +8,8 @@ from oncetask_core.payload.rules import not_encodable
 _SCALARS = (str, int, float)
 
 
-def to_plain(value: object, *, nodes: int) -> object:
-    """Return a value of at most `nodes` parts that msgspec can encode in place of `value`.
+def to_plain(value: object) -> object:
+    """Return a value that msgspec can encode in place of `value`.
 
     Raises:
         BrokenRuleError: There is none.
@@ -21,7 +21,7 @@ def to_plain(value: object, *, nodes: int) -> object:
     if isinstance(value, float):
         return float.__float__(value)
     if is_model(type(value)):
-        return dump_model(value, nodes=nodes)
+        return dump_model(value)
     raise not_encodable(type(value))
 
 

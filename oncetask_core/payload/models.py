@@ -7,7 +7,6 @@ import msgspec
 from oncetask_core.errors import shown
 from oncetask_core.limits import MAX_ERROR_BYTES, clean_text
 from oncetask_core.payload.rules import key_twice, number_out_of_range
-from oncetask_core.payload.walking import walk
 
 
 class Model(Protocol):
@@ -37,15 +36,14 @@ def is_model(type_: object) -> TypeGuard[type[Model]]:
     return isinstance(type_, type) and hasattr(type_, "model_dump_json") and hasattr(type_, "model_validate_json")
 
 
-def dump_model(model: object, *, nodes: int) -> object:
-    """Return the model as plain values of at most `nodes` parts, from which `load_model` makes an equal one.
+def dump_model(model: object) -> object:
+    """Return the model as plain values, from which `load_model` makes an equal one.
 
     Raises:
         BrokenRuleError: Some part of it cannot be kept.
     """
     whole = cast(Model, model)
     plain: object = msgspec.json.decode(whole.model_dump_json(by_alias=True, round_trip=True))
-    walk(plain, nodes=nodes)
     _refuse_losses(whole.model_dump(by_alias=True, round_trip=True), plain)
     return plain
 
@@ -82,5 +80,4 @@ def _reason(error: ValueError) -> str:
     describe = getattr(error, "errors", None)
     if describe is None:
         return clean_text(str(error), MAX_ERROR_BYTES)
-    details = describe(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{detail['msg']} - at `{'.'.join(map(str, detail['loc']))}`" for detail in details[:5])
+    return "; ".join(f"{detail['msg']} - at `{'.'.join(map(str, detail['loc']))}`" for detail in describe()[:5])

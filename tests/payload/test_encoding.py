@@ -1,5 +1,6 @@
 """Encoding: what is written, and what is refused before anything is written."""
 
+import tracemalloc
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
@@ -198,9 +199,7 @@ REFUSED = [
     pytest.param(msgspec.Raw(b"[" * 65 + b"]" * 65), "nested at most 64 levels", "Flatten it", id="deep raw"),
     pytest.param(msgspec.Raw(b"{bad"), "well-formed JSON; got 'JSON is malformed", "Correct the text.", id="bad raw"),
     pytest.param(msgspec.Raw(b"1e400"), "finite floats; got 'Number out of range'", "as text", id="1e400 in raw"),
-    pytest.param(
-        msgspec.Raw(b'"\xff"'), "well-formed JSON; got", "Correct the text.", id="no UTF-8 in raw"
-    ),
+    pytest.param(msgspec.Raw(b'"\xff"'), "well-formed JSON; got", "Correct the text.", id="no UTF-8 in raw"),
     pytest.param(
         len, "types that have a JSON form, which builtin_function_or_method has not", "dataclasses", id="function"
     ),
@@ -254,6 +253,20 @@ def test_a_refused_value_is_not_shown_as_a_whole() -> None:
         encode_payload({"password": "secret", "ratio": float("nan")})
 
     assert "secret" not in str(caught.value)
+
+
+def test_a_value_that_stands_for_many_is_refused_in_little_memory() -> None:
+    """Lists that share their items are not unfolded beyond the limit."""
+    value = bomb(5_000, 5)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidTaskError, match="at most 10000 values"):
+            encode_value(value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 1_000_000
 
 
 def test_values_at_every_limit_are_written() -> None:
