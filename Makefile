@@ -1,0 +1,64 @@
+# Needs git, make, and Python 3.11 or newer with venv. Everything is made inside the checkout (.venv, .build);
+# outside of it only package caches grow, and temporary files go to a private folder that is removed.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+ifeq ($(origin PATH),command line)
+$(error PATH is where the shell looks for programs; the demo takes its directory as TREE=...)
+endif
+
+# The first Python that starts, is new enough and has venv; `make PYTHON=... test` names another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& echo "$$python" && break; done)
+RUN := .venv/bin/python -m
+
+# What `make demo` indexes, and where it keeps its tasks: by default this project and the standard library, in a new file.
+TREE ?=
+STORE ?=
+# More arguments for pytest, the demo or the benchmarks.
+ARGS ?=
+
+.PHONY: help setup demo quick test test-long test-versions check coverage bench lock clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "make %-14s %s\n", $$1, $$2 }'
+
+setup: ## make .venv with everything that development needs, or bring it up to date
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv starts here: install one, or name it with PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -m tools.environment
+
+demo: setup ## index a directory tree with workers of which one is killed (TREE=directory STORE=url)
+	@$(RUN) tools.commands examples.index_files $(if $(TREE),"$(TREE)") $(if $(STORE),--store "$(STORE)") $(ARGS)
+
+quick: setup ## for every commit, within a minute: lint, unit tests, the memory store's conformance
+	@$(RUN) tools.check lite
+	@$(RUN) tools.suites quick $(ARGS)
+
+test: setup ## all tests, at the numbers of the gate
+	@$(RUN) tools.suites gate $(ARGS)
+
+test-long: setup ## all tests at full numbers, in stages that a cut run resumes (ARGS=fresh starts over)
+	@$(RUN) tools.stages $(ARGS)
+
+test-versions: setup ## unit tests, memory and SQLite on each supported Python, and on the lowest dependencies
+	@$(RUN) tools.versions $(ARGS)
+
+check: setup ## format, lint, types, import contracts, pure modules, sizes, text
+	@$(RUN) tools.check
+
+coverage: setup ## all tests with branch coverage, and the floors that each part has to reach
+	@$(RUN) tools.coverage_floors
+
+bench: setup ## the figures of docs/performance.md
+	@$(RUN) tools.commands benchmarks $(ARGS)
+
+lock: setup ## resolve requirements-dev.lock anew
+	@$(RUN) tools.lock
+
+clean: ## remove everything that the targets made
+	@rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov .coverage .coverage.* dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
