@@ -40,6 +40,8 @@ class Storage:
     def __init__(self) -> None:
         self.tasks: dict[tuple[str, str], Task] = {}
         self.records: dict[tuple[str, str], ControlRecord] = {}
+        self.revisions: dict[tuple[str, str], int] = {}
+        """The latest revision of every control record that there ever was."""
         self.lock = threading.RLock()
         self.sequence = 0
         self.epoch = 0
@@ -155,8 +157,7 @@ class PlainStore:
                 return False
             self.storage.records.pop((self.env, name), None)
             if value is not None:
-                written = ControlRecord(name=name, value=value, revision=revision + 1)
-                self.storage.records[self.env, name] = written
+                self.storage.records[self.env, name] = self.next_record(name, value)
             return True
 
     def all(self) -> list[Task]:
@@ -294,6 +295,12 @@ class PlainStore:
             self.touch(task)
             del self.storage.tasks[self.env, guard.id]
         return verdict
+
+    def next_record(self, name: str, value: str) -> ControlRecord:
+        """Return a control record whose revision was never used for its name."""
+        revision = self.storage.revisions.get((self.env, name), 0) + 1
+        self.storage.revisions[self.env, name] = revision
+        return ControlRecord(name=name, value=value, revision=revision)
 
     def begins(self, name: str, prefix: str) -> bool:
         """Return whether the name has the prefix."""

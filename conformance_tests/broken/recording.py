@@ -27,15 +27,13 @@ class ControlRevisionsStandStill(PlainStore):
         return done
 
 
-class ControlRevisionsAreShared(PlainStore):
-    """The revisions of all control records count up together."""
+class ControlRevisionsComeBack(PlainStore):
+    """A control record that is removed and written anew begins at revision 1 again."""
 
     async def write_control(self, name: str, value: str | None, *, if_revision: int | None = None) -> bool:
         done = await super().write_control(name, value, if_revision=if_revision)
-        record = self.storage.records.get((self.env, name))
-        if done and record is not None:
-            self.storage.sequence += 1
-            self.storage.records[self.env, name] = msgspec.structs.replace(record, revision=self.storage.sequence)
+        if done and value is None:
+            self.storage.revisions.pop((self.env, name), None)
         return done
 
 
