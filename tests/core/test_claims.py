@@ -64,6 +64,11 @@ def test_claim_takes_no_more_than_its_slots() -> None:
     assert taken(a_claim(slots={"x": Slots(0)}), *tasks) == []
 
 
+def test_claim_takes_no_group_unless_asked() -> None:
+    """Tasks of a key go one by one."""
+    assert Slots(5).group == 1
+
+
 def test_group_follows_its_head() -> None:
     """The members of a key stand one behind the other, and a limit counts heads."""
     tasks = [

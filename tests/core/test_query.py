@@ -119,6 +119,7 @@ def test_page_sizes_out_of_bounds_are_refused(limit: int) -> None:
 def test_sound_queries_pass() -> None:
     """With and without a cursor, of the smallest and the largest page."""
     check_query(TaskQuery(limit=1))
+    assert TaskQuery().limit == 100
     check_query(TaskQuery(limit=MAX_PAGE, order=TaskOrder.NEWEST, cursor=cursor_after(a_task(), TaskOrder.NEWEST)))
 
 

@@ -1,6 +1,7 @@
 """Retry policies: when a failed task is tried again."""
 
 import math
+import sys
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
@@ -182,6 +183,14 @@ def test_settings_out_of_bounds_are_refused(policy: Any, settings: dict[str, Any
 
     assert caught.value.remedy
     assert word in caught.value.rule
+
+
+def test_settings_at_their_bounds_are_fine() -> None:
+    """The largest float multiplies, and a jitter of one may leave no delay at all."""
+    policy = ExponentialBackoffPolicy(max_attempts=0, multiplier=sys.float_info.max, jitter=1)
+
+    assert policy.delay_after(9, ERROR, chance=0.0) == timedelta(minutes=5)
+    assert policy.delay_after(9, ERROR, chance=1.0) == timedelta(0)
 
 
 def test_attempts_of_any_number_are_fine() -> None:

@@ -1,13 +1,17 @@
 """Records: what a task says about itself."""
 
+import inspect
 from datetime import timedelta
+from types import ModuleType
 
 import msgspec
 import pytest
 
+from oncetask_core import claims, decisions, query, store, transition
+from oncetask_core import task as task_module
 from oncetask_core.errors import PayloadError
-from oncetask_core.task import NewTask, StoreNow, born, order_at, resolve
-from tests.core.records import NOW, SECOND, STATES, a_generator, a_task, changed, held
+from oncetask_core.task import NewTask, OnceTask, StoreNow, born, order_at, resolve
+from tests.core.records import NOW, SECOND, STATES, Task, a_generator, a_task, changed, held
 
 
 class Letter(msgspec.Struct):
@@ -110,6 +114,26 @@ def test_times_are_absolute_or_the_store_s() -> None:
     assert resolve(NOW, NOW + SECOND) == NOW
     assert resolve(StoreNow(), NOW) == NOW
     assert resolve(StoreNow(-SECOND), NOW) == NOW - SECOND
+
+
+def test_record_needs_no_more_than_its_creator_says() -> None:
+    """Everything else has a beginning: nothing counted, nobody holding it, nothing found out."""
+    required = {"id", "kind", "env", "payload", "run_uid", "created_by", "created_at", "wait_until", "order_at"}
+    task = a_task()
+
+    bare: Task = OnceTask(**{name: getattr(task, name) for name in required})
+
+    assert bare == changed(task, sequence=0)
+    assert (bare.queue, bare.priority, bare.epoch, bare.slots_used, bare.settled_by) == ("default", 0, 0, 0, ())
+
+
+@pytest.mark.parametrize("module", [claims, decisions.ending, decisions.holding, query, store, task_module, transition])
+def test_records_are_frozen(module: ModuleType) -> None:
+    """Whoever holds a record knows that nobody changes it; fields are named where there is more than one."""
+    structs = [value for _, value in inspect.getmembers(module, inspect.isclass) if issubclass(value, msgspec.Struct)]
+
+    assert structs
+    assert all(struct.__struct_config__.frozen for struct in structs)
 
 
 def test_new_task_is_born_pending_and_unseated() -> None:
