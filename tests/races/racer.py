@@ -1,0 +1,75 @@
+"""One racing process: claims keyed tasks, holds them for a moment, gives them back; notes when it held which key.
+
+`python -m tests.races.racer URL SECONDS FILE VARIANT`
+"""
+
+import asyncio
+import itertools
+import os
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from oncetask_core.claims import Claim, Slots
+from oncetask_core.composition import store_from_url
+from oncetask_core.decisions import KindRules, Snoozed, conclude
+from oncetask_core.errors import StoreUnavailableError
+from oncetask_core.store import TaskStore
+from oncetask_core.task import OnceTask
+from oncetask_core.transition import Atom, Verdict
+from tests.races.broken import DeferredClaims
+
+KIND = "raced"
+HOLD_SECONDS = 0.0005
+
+
+def open_store(url: str, variant: str) -> TaskStore:
+    """Return the store, or one that claims in a way that cannot work."""
+    store = store_from_url(url, env="RACE", clock=None)
+    return DeferredClaims(store, Path(url.removeprefix("sqlite:///"))) if variant == "deferred" else store
+
+
+async def race(url: str, *, seconds: float, variant: str) -> str:
+    """Race until the time is over; return the notes."""
+    store = open_store(url, variant)
+    await store.open()
+    lines: list[str] = []
+    deadline = time.monotonic() + seconds
+    for number in itertools.count():
+        if time.monotonic() >= deadline:
+            break
+        try:
+            await _turn(store, f"{os.getpid()}-{number}", lines)
+        except StoreUnavailableError:
+            lines.append("unavailable")
+    await store.close()
+    return "\n".join(lines)
+
+
+async def _turn(store: TaskStore, lease_uid: str, lines: list[str]) -> None:
+    claim = Claim(
+        lease_uid=lease_uid,
+        leased_by=str(os.getpid()),
+        lease_for=timedelta(seconds=60),
+        slots={KIND: Slots(limit=2, group=2)},
+    )
+    claimed = await store.claim(claim)
+    if not claimed.tasks:
+        lines.append("nothing")
+        return
+    start = time.monotonic()
+    await asyncio.sleep(HOLD_SECONDS)
+    end = time.monotonic()
+    lines.extend(f"{key} {start!r} {end!r}" for key in {task.resource_key for task in claimed.tasks})
+    answers = await store.apply([_give_back(task) for task in claimed.tasks])
+    lines.extend("refused" for answer in answers if answer.verdict is not Verdict.APPLIED)
+
+
+def _give_back(task: OnceTask[object]) -> Atom:
+    return Atom((conclude(task, Snoozed(timedelta(0)), KindRules(), chance=0.0),))
+
+
+if __name__ == "__main__":
+    noted = asyncio.run(race(sys.argv[1], seconds=float(sys.argv[2]), variant=sys.argv[4]))
+    Path(sys.argv[3]).write_text(noted, encoding="utf-8")
