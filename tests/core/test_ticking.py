@@ -75,4 +75,5 @@ def test_generator_that_cannot_be_evaluated_fails() -> None:
 
     after = written(GENERATOR, atom.transitions[0])
     assert (after.outcome, after.errors[0].error, after.error_count) == (Outcome.FAILED, "no such zone", 1)
+    assert (after.errors[0].at, after.errors[0].attempt) == (NOW, 1)
     assert atom.inserts == ()
