@@ -7,7 +7,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 ifeq ($(origin PATH),command line)
-$(error PATH is where the shell looks for programs; the demo takes its directory as TREE=...)
+$(error PATH is where the shell looks for programs; the demo takes its directory as TREE)
 endif
 
 # The first Python that starts, is new enough and has venv; `make PYTHON=... test` names another.
