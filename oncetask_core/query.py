@@ -126,7 +126,12 @@ def check_query(query: TaskQuery) -> None:
 
 def cursor_after(task: OnceTask[object], order: TaskOrder) -> str:
     """Return the cursor of the page that follows `task`."""
-    return base64.urlsafe_b64encode(f"{order.value}:{task.sequence}".encode()).decode()
+    return cursor_at(task.sequence, order)
+
+
+def cursor_at(sequence: int, order: TaskOrder) -> str:
+    """Return the cursor of the page that follows the task with this sequence."""
+    return base64.urlsafe_b64encode(f"{order.value}:{sequence}".encode()).decode()
 
 
 def read_cursor(cursor: str, order: TaskOrder) -> int:

@@ -28,12 +28,12 @@ class DeferredClaims:
         connection = sqlite3.connect(self._path, timeout=5, isolation_level=None)
         connection.execute("BEGIN DEFERRED")
         free = connection.execute(
-            "SELECT id FROM oncetask_tasks WHERE head_key IS NOT NULL AND lease_uid IS NULL LIMIT 1"
+            "SELECT id FROM oncetask_task WHERE head_key IS NOT NULL AND lease_uid IS NULL LIMIT 1"
         ).fetchall()
         connection.execute("COMMIT")
         for (task_id,) in free:
             connection.execute(
-                "UPDATE oncetask_tasks SET lease_uid = ?, leased_by = ?, revision = revision + 1, "
+                "UPDATE oncetask_task SET lease_uid = ?, leased_by = ?, revision = revision + 1, "
                 "leased_until = wait_until + 60000000 WHERE id = ?",
                 (claim.lease_uid, claim.leased_by, task_id),
             )

@@ -332,3 +332,27 @@ async def test_waiting_gives_up_in_time_and_names_missing_tasks() -> None:
         await waiting
     with pytest.raises(TaskNotFoundError, match="'nobody'"):
         await world.manager.wait("nobody")
+
+
+@asynchronous
+async def test_the_idempotency_key_is_stable_across_attempts() -> None:
+    """Every attempt of a run has the same key; a reset run has another; the fence rises with each claim."""
+    world = World()
+    keys: list[str] = []
+    fences: list[int] = []
+
+    @world.manager.task_handler(Job, retry_policy=FixedDelayPolicy(max_attempts=2))
+    async def handle(task: OnceTask[Job], context: TaskContext[Job]) -> None:
+        keys.append(context.idempotency_key)
+        fences.append(context.fence)
+        if task.attempts == 1:
+            raise ValueError("again")
+
+    await world.manager.create_task(Job("a"))
+    await world.manager.drain()
+    await world.manager.reset_task("a")
+    await world.manager.drain()
+
+    assert keys[0] == keys[1]
+    assert keys[2] == keys[3] != keys[0]
+    assert fences == sorted(set(fences))

@@ -1,0 +1,128 @@
+"""Generators and their occurrences, run by the worker."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from oncetask import OnceTask, Outcome, Recurrence, TaskData, TaskFilter
+from tests.asynchronous import asynchronous
+from tests.worker.world import World
+
+
+@dataclass(frozen=True)
+class Report(TaskData[None]):
+    """A payload that recurs."""
+
+    kind: ClassVar[str] = "report"
+    name: str
+    rule: str
+    start: datetime
+    options: dict[str, Any]
+
+    def idempotent_id(self) -> str:
+        return self.name
+
+    def recurrence(self) -> Recurrence:
+        return Recurrence(rrule=self.rule, dtstart=self.start, **self.options)
+
+
+class Reports(World):
+    """A world whose handler notes when it ran, for which slot."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.runs: list[tuple[float, str]] = []
+
+        @self.manager.task_handler(Report)
+        async def handle(task: OnceTask[Report]) -> None:
+            self.runs.append((self.clock.monotonic(), task.id))
+
+    async def create(self, rule: str, *, start: timedelta = timedelta(0), **options: Any) -> None:
+        """Create a generator."""
+        await self.manager.create_task(Report("g", rule, self.clock.now() + start, options))
+
+
+@asynchronous
+async def test_an_occurrence_starts_when_its_slot_comes() -> None:
+    """Each slot makes one occurrence, which starts at its time; the generator moves on and ends with its rule."""
+    world = Reports()
+    await world.create("FREQ=HOURLY;COUNT=3", start=timedelta(minutes=30))
+    async with world.manager.running():
+        await world.clock.run_for(timedelta(hours=4))
+
+    assert [round(at) for at, _ in world.runs] == [1800, 5400, 9000]
+    assert [name for _, name in world.runs] == [f"g_occ_2030-01-01T0{hour}:30:00Z" for hour in range(3)]
+    assert (await world.task("g")).outcome is Outcome.COMPLETED
+
+
+@asynchronous
+async def test_after_a_downtime_one_occurrence_makes_up_for_all() -> None:
+    """By default missed slots are coalesced: the oldest fires, then the schedule goes on from now."""
+    world = Reports()
+    await world.create("FREQ=HOURLY")
+    world.clock.advance(timedelta(hours=5, minutes=10))
+    await world.manager.drain()
+
+    assert [name for _, name in world.runs] == ["g_occ_2030-01-01T00:00:00Z"]
+    assert (await world.task("g")).wait_until == world.clock.now() + timedelta(minutes=50)
+
+
+@asynchronous
+async def test_all_missed_slots_fire_where_that_is_asked_for() -> None:
+    """catch_up="all" creates an occurrence for every missed slot."""
+    world = Reports()
+    await world.create("FREQ=HOURLY", catch_up="all")
+    world.clock.advance(timedelta(hours=5, minutes=10))
+    await world.manager.drain()
+
+    assert len(world.runs) == 6
+
+
+@asynchronous
+async def test_a_generator_ticks_while_all_slots_are_taken() -> None:
+    """Generators need no slot and no lease."""
+    world = Reports()
+    blocked = world.another(name="blocked")
+
+    @blocked.task_handler(Report, concurrency=1)
+    async def block(task: OnceTask[Report]) -> None:
+        await world.clock.sleep(100_000)
+
+    await world.create("FREQ=HOURLY;COUNT=4")
+    async with blocked.running():
+        await world.clock.run_for(timedelta(hours=4))
+        occurrences = await blocked.count_tasks(TaskFilter(parent_recurrence_id="g"))
+        blocked.stop()
+        blocked.stop()
+
+    assert occurrences == 4
+
+
+@asynchronous
+async def test_a_cancelled_generator_stops_and_its_occurrences_go_on() -> None:
+    """A generator ends at once; what it created is a task like any other."""
+    world = Reports()
+    await world.create("FREQ=HOURLY")
+    await world.manager.pause("report")
+    await world.manager.resume("report")
+    await world.manager.drain()
+    assert await world.manager.cancel_task("g")
+    world.clock.advance(timedelta(days=1))
+    await world.manager.drain()
+
+    assert len(world.runs) == 1
+    assert (await world.task("g")).outcome is Outcome.CANCELLED
+
+
+@asynchronous
+async def test_a_generator_that_is_reset_resumes_from_now() -> None:
+    """A reset generator goes on with its first slot after now."""
+    world = Reports()
+    await world.create("FREQ=HOURLY")
+    await world.manager.cancel_task("g")
+    world.clock.advance(timedelta(hours=7, minutes=20))
+    assert await world.manager.reset_task("g")
+
+    generator = await world.task("g")
+    assert generator.is_live
+    assert generator.wait_until == world.clock.now() + timedelta(minutes=40)
