@@ -1,0 +1,1 @@
+"""SQLite: the statements, and the threads and connections that run them."""
