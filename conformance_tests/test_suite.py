@@ -37,7 +37,7 @@ class Incapable(PlainHarness):
         self._lacking = frozenset(lacking)
 
     @property
-    def capabilities(self) -> frozenset[str]:  # type: ignore[explicit-override]  # typing.override needs 3.12
+    def capabilities(self) -> frozenset[str]:
         """What is left."""
         return super().capabilities - self._lacking
 

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Broken claims: what is taken that should not be, and what a lease says."""
 
 from collections.abc import Mapping, Sequence

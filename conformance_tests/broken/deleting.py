@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Broken deletions: tasks that go when they should stay, and leave something behind."""
 
 from collections.abc import Sequence

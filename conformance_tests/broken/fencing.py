@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Broken guards: who may write when nobody should, and who is told what."""
 
 from collections.abc import Sequence

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Stores that are broken as a whole: their clock, their opening and closing, several users at once."""
 
 import asyncio

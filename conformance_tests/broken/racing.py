@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Stores that are right one call at a time: they look first and write later."""
 
 import asyncio

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Broken reading: records, listings, pages and counts that do not show what is there."""
 
 from collections.abc import Collection, Mapping, Sequence

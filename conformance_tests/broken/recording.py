@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Broken control records: names, values and revisions that are not kept."""
 
 from collections.abc import Mapping

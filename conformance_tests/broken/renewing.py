@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Broken renewals: leases that are extended wrongly, or come back."""
 
 from collections.abc import Mapping

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Broken keys, seats and groups: who comes next, and who holds a key."""
 
 from collections.abc import Sequence

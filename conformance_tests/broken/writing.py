@@ -1,4 +1,3 @@
-# mypy: disable-error-code="explicit-override"
 """Broken writes: patches, batches and new tasks that come out wrong."""
 
 import json
