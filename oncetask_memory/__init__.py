@@ -2,7 +2,8 @@
 
 from oncetask_core.clock import Clock
 from oncetask_core.errors import ConfigurationError
-from oncetask_memory.store import MemoryStore, Snapshot, Space
+from oncetask_memory.space import Snapshot, Space
+from oncetask_memory.store import MemoryStore
 
 __all__ = ["MemoryStore", "Snapshot", "Space", "open_store"]
 

@@ -1,158 +1,163 @@
-"""The tasks of one environment, with the indexes that make claims independent of how many there are.
+"""The tasks of one environment, with the indexes that make every call independent of how many there are.
 
-Heaps hold entries that may be out of date: an entry counts only while the task still is what the entry says. History
-stands in no index, so that finished tasks cost nothing.
+Finished tasks stand in no index but that of their kind.
 """
 
-import heapq
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 import msgspec
 
-from oncetask_core.claims import is_claimable
-from oncetask_core.seats import contends, rightful_head, seat_order
+from oncetask_core.claims import claim_order
 from oncetask_core.task import OnceTask
+from oncetask_memory.agenda import Agenda
+from oncetask_memory.line import Line
 
 Task = OnceTask[object]
 Key = tuple[str, str]
-Entry = tuple[datetime, int, str]
+Ids = dict[str, None]
+"""A set that keeps its order."""
 
 
 class Shelf:
-    """Every task of one environment, by id, and indexes over those that have not ended."""
+    """Every task of one environment.
+
+    Attributes:
+        tasks: The records by id, in the order of their creation.
+        live: The ids of what has not ended.
+        generators: Those of them that are generators.
+        suspects: Those of them that a worker vanished with.
+        of_kind: The ids of all tasks by kind.
+    """
 
     def __init__(self) -> None:
         self.tasks: dict[str, Task] = {}
-        self._ready: defaultdict[tuple[str, bool], list[Entry]] = defaultdict(list)
-        self._waiting: defaultdict[str, list[Entry]] = defaultdict(list)
-        self._by_lease: defaultdict[str, set[str]] = defaultdict(set)
-        self._leased_of_key: defaultdict[Key, set[str]] = defaultdict(set)
-        self._seated: dict[Key, str] = {}
-        self._contenders: defaultdict[Key, list[Entry]] = defaultdict(list)
+        self.live: Ids = {}
+        self.generators: Ids = {}
+        self.suspects: Ids = {}
+        self.of_kind: defaultdict[str, Ids] = defaultdict(dict)
+        self._of_lease: defaultdict[str, Ids] = defaultdict(dict)
+        self._agendas: defaultdict[str, Agenda] = defaultdict(Agenda)
+        self._lines: defaultdict[Key, Line] = defaultdict(Line)
+        self._touched: dict[Key, None] = {}
 
-    def put(self, task: Task) -> None:
-        """Store a record over the one with its id, if there is one."""
+    def put(self, task: Task, now: datetime) -> None:
+        """Store a record written at `now`, in place of the one with its id; its key is seated by `seat_touched`."""
         old = self.tasks.get(task.id)
-        if old is not None:
-            self._forget(old)
         self.tasks[task.id] = task
+        if old is None:
+            self.of_kind[task.kind][task.id] = None
         if task.is_live:
-            self._note(task)
+            self._enlist(task)
+        elif old is not None:
+            self._strike(old)
+        self._hold(None if old is None else old.lease_uid, task.lease_uid, task.id)
+        self._agendas[task.kind].place(task, now)
+        self._line_up(old, task)
 
     def remove(self, task: Task) -> None:
-        """Remove a record."""
-        self._forget(task)
+        """Remove a record; its key is seated by `seat_touched`."""
         del self.tasks[task.id]
+        del self.of_kind[task.kind][task.id]
+        self._strike(task)
+        self._hold(task.lease_uid, None, task.id)
+        self._agendas[task.kind].remove(task)
+        self._line_up(task, None)
 
-    def _forget(self, task: Task) -> None:
-        if task.lease_uid is not None:
-            self._by_lease[task.lease_uid].discard(task.id)
-            if not self._by_lease[task.lease_uid]:
-                del self._by_lease[task.lease_uid]
-        key = key_of(task)
-        if key is not None:
-            self._leased_of_key[key].discard(task.id)
-            if self._seated.get(key) == task.id:
-                del self._seated[key]
-
-    def _note(self, task: Task) -> None:
-        if task.lease_uid is not None:
-            self._by_lease[task.lease_uid].add(task.id)
+    def _enlist(self, task: Task) -> None:
+        self.live[task.id] = None
+        if task.is_generator:
+            self.generators[task.id] = None
+        if task.is_suspect:
+            self.suspects[task.id] = None
         else:
-            heapq.heappush(self._waiting[task.kind], (task.wait_until, task.sequence, task.id))
-        key = key_of(task)
-        if key is None or not contends(task):
+            self.suspects.pop(task.id, None)
+
+    def _strike(self, task: Task) -> None:
+        self.live.pop(task.id, None)
+        self.generators.pop(task.id, None)
+        self.suspects.pop(task.id, None)
+
+    def _hold(self, old: str | None, new: str | None, task_id: str) -> None:
+        if old == new:
             return
-        if task.lease_uid is not None:
-            self._leased_of_key[key].add(task.id)
-        else:
-            heapq.heappush(self._contenders[key], (*seat_order(task), task.id))
-            if task.head_key is not None:
-                self._seated[key] = task.id
+        if old is not None:
+            del self._of_lease[old][task_id]
+            if not self._of_lease[old]:
+                del self._of_lease[old]
+        if new is not None:
+            self._of_lease[new][task_id] = None
+
+    def _line_up(self, old: Task | None, new: Task | None) -> None:
+        for task in (old, new):
+            if task is not None and task.resource_key is not None:
+                self._touched[task.kind, task.resource_key] = None
+        if old is not None and old.resource_key is not None:
+            self._lines[old.kind, old.resource_key].drop(old)
+        if new is not None and new.resource_key is not None:
+            self._lines[new.kind, new.resource_key].add(new)
+
+    def seat_touched(self, now: datetime) -> None:
+        """Give the seat of every key that was written to whoever it belongs to now."""
+        while self._touched:
+            key, _ = self._touched.popitem()
+            self._seat(self._lines[key], now)
+            if not self._lines[key]:
+                del self._lines[key]
+
+    def _seat(self, line: Line, now: datetime) -> None:
+        head = line.head(self.tasks)
+        rightful = set() if head is None else {head.id}
+        for task_id in line.seated - rightful:
+            self._reseat(self.tasks[task_id], None, now)
+        for task_id in rightful - line.seated:
+            self._reseat(self.tasks[task_id], self.tasks[task_id].resource_key, now)
+        line.seated = rightful
+
+    def _reseat(self, task: Task, head_key: str | None, now: datetime) -> None:
+        seated = self.tasks[task.id] = msgspec.structs.replace(task, head_key=head_key)
+        self._agendas[task.kind].place(seated, now)
+
+    def extend(self, task: Task, leased_until: datetime) -> None:
+        """Move the end of a lease, on which no index depends."""
+        self.tasks[task.id] = msgspec.structs.replace(task, leased_until=leased_until)
 
     def held_by(self, lease_uid: str) -> list[Task]:
         """Return the tasks that a lease holds."""
-        return [self.tasks[task_id] for task_id in self._by_lease.get(lease_uid, ())]
+        return [self.tasks[task_id] for task_id in self._of_lease.get(lease_uid, ())]
 
-    def ready(self, kind: str, now: datetime, *, suspects: bool) -> Iterator[Task]:
-        """Yield the claimable tasks of a kind in claim order; those that are not taken stay."""
-        self._move_due(kind, now)
-        heap = self._ready[kind, suspects]
-        kept: list[Entry] = []
-        seen: set[str] = set()
-        try:
-            while heap:
-                entry = heapq.heappop(heap)
-                task = self.tasks.get(entry[2])
-                if task is None or task.id in seen or entry != claim_entry(task):
-                    continue
-                if task.is_suspect is suspects and is_claimable(task, now):
-                    seen.add(task.id)
-                    kept.append(entry)
-                    yield task
-        finally:
-            for entry in kept:
-                heapq.heappush(heap, entry)
+    def held(self) -> Iterator[str]:
+        """Yield the ids of all tasks that are leased."""
+        for ids in self._of_lease.values():
+            yield from ids
 
-    def _move_due(self, kind: str, now: datetime) -> None:
-        """Move what has become due to the heap of what is ready."""
-        heap = self._waiting[kind]
-        while heap and heap[0][0] <= now:
-            wait_until, _, task_id = heapq.heappop(heap)
-            task = self.tasks.get(task_id)
-            current = task is not None and task.wait_until == wait_until and task.lease_uid is None and task.is_live
-            if task is not None and current and not task.is_generator:
-                heapq.heappush(self._ready[kind, task.is_suspect], claim_entry(task))
+    def advance(self, kinds: Collection[str], now: datetime) -> None:
+        """Move on to `now`: what has become due becomes claimable."""
+        for kind in kinds:
+            if kind in self._agendas:
+                self._agendas[kind].advance(self.tasks, now)
 
-    def next_due(self, kind: str, now: datetime) -> datetime | None:
-        """Return the earliest time after `now` at which an unleased task or generator of a kind becomes due."""
-        self._move_due(kind, now)
-        heap = self._waiting[kind]
-        while heap:
-            wait_until, _, task_id = heap[0]
-            task = self.tasks.get(task_id)
-            if task is not None and task.is_live and task.lease_uid is None and task.wait_until == wait_until:
-                return wait_until
-            heapq.heappop(heap)
-        return None
+    def first_ready(self, kind: str) -> Task | None:
+        """Return the task of a kind that the next claim takes first; suspects apart."""
+        agenda = self._agendas.get(kind)
+        entry = None if agenda is None else agenda.first(agenda.ready)
+        return None if entry is None else self.tasks[entry[2]]
 
-    def of_key(self, key: Key) -> list[Task]:
-        """Return the unleased tasks that contend for a key, in the order of their seats."""
-        found = {entry[2] for entry in self._contenders[key]}
-        tasks = (self.tasks.get(task_id) for task_id in found)
-        return [task for task in tasks if task is not None and key_of(task) == key and contends(task)]
+    def first_suspect(self, kinds: Collection[str]) -> Task | None:
+        """Return the suspect that the next claim for suspects takes."""
+        agendas = [self._agendas[kind] for kind in kinds if kind in self._agendas]
+        firsts = [entry for agenda in agendas if (entry := agenda.first(agenda.suspects)) is not None]
+        return min((self.tasks[entry[2]] for entry in firsts), key=claim_order, default=None)
 
-    def seat(self, key: Key) -> None:
-        """Give the seat of a key to its rightful head."""
-        rightful = None if self._leased_of_key[key] else self._first(key)
-        seated = self._seated.get(key)
-        if (
-            seated is not None
-            and (rightful is None or seated != rightful.id)
-            and seated not in self._leased_of_key[key]
-        ):
-            self.put(msgspec.structs.replace(self.tasks[seated], head_key=None))
-        if rightful is not None and seated != rightful.id:
-            self.put(msgspec.structs.replace(rightful, head_key=rightful.resource_key))
+    def followers(self, head: Task, *, now: datetime, limit: int) -> list[Task]:
+        """Return the tasks that are claimed together with a head, in order, at most `limit`."""
+        if head.resource_key is None or limit <= 0:
+            return []
+        return self._lines[head.kind, head.resource_key].followers(head, self.tasks, now=now, limit=limit)
 
-    def _first(self, key: Key) -> Task | None:
-        heap = self._contenders[key]
-        while heap:
-            task = self.tasks.get(heap[0][2])
-            current = task is not None and task.lease_uid is None and contends(task) and key_of(task) == key
-            if task is not None and current and (*seat_order(task), task.id) == heap[0]:
-                return rightful_head([task])
-            heapq.heappop(heap)
-        return None
-
-
-def key_of(task: Task) -> Key | None:
-    """Return the key that a task may contend for."""
-    return None if task.resource_key is None else (task.kind, task.resource_key)
-
-
-def claim_entry(task: Task) -> Entry:
-    """Return a task's entry in the order of claims."""
-    return (task.order_at, task.sequence, task.id)
+    def next_due(self, kinds: Collection[str]) -> datetime | None:
+        """Return when the next of what waits becomes due."""
+        agendas = [self._agendas[kind] for kind in kinds if kind in self._agendas]
+        firsts = [entry for agenda in agendas if (entry := agenda.first(agenda.waiting)) is not None]
+        return min((entry[0] for entry in firsts), default=None)
