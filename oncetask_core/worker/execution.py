@@ -51,9 +51,9 @@ class Executor:
             value = await self._call(call, subject, run)
         except asyncio.CancelledError as error:
             return self._interrupted(run, error)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its attempt's outcome
-            return self._all(run, error)
-        except SystemExit as error:  # a library that calls sys.exit() fails its task, not the worker
+        except (KeyboardInterrupt, GeneratorExit):  # the end of the process or of its loop, not of the attempt
+            raise
+        except BaseException as error:  # noqa: BLE001 - an attempt's outcome, also sys.exit() and a panic of native code
             return self._all(run, error)
         return self._returned(run, value)
 
