@@ -157,7 +157,7 @@ def period_of(parts: Parts, ordinal: int) -> int:
     return day.year if parts.freq == YEARLY else day.year * 12 + day.month - 1
 
 
-def periods(parts: Parts, filters: Filters, start: date, after: int) -> Iterator[tuple[int, ...]]:
+def periods(parts: Parts, filters: Filters, *, start: date, after: int) -> Iterator[tuple[int, ...]]:
     """Yield the days of each period that counts, as ordinals, from the period of the ordinal `after` on.
 
     Ends when the calendar does, or when cycles of 400 years have shown that nothing comes any more.

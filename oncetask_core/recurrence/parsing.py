@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
+import msgspec
 from dateutil.rrule import rrulestr
 
 from oncetask_core.errors import InvalidRecurrenceError
@@ -27,7 +28,7 @@ class Weekday(NamedTuple):
     nth: int
 
 
-class Parts(NamedTuple):
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """A rule's parts as numbers; empty tuples mean that a part is not given."""
 
     freq: int
@@ -88,7 +89,7 @@ def parse(text: str) -> Parts:
     values: dict[str, object] = {}
     for name, value in given.items():
         values[name.lower()] = _READERS[name](name, value)
-    parts = Parts(**values)  # type: ignore[arg-type]  # each reader returns the type of its part
+    parts = msgspec.convert(values, Parts)
     _check_combination(text, parts)
     _check_with_dateutil(body)
     return parts
@@ -100,8 +101,8 @@ def _check_combination(text: str, parts: Parts) -> None:
         raise refused(text, "BYDAY with a number is for FREQ=MONTHLY and YEARLY without BYWEEKNO", "Leave it out.")
     if parts.byweekno and parts.freq != YEARLY:
         raise refused(text, "BYWEEKNO is for FREQ=YEARLY", "Use FREQ=YEARLY.")
-    others = (*parts[5:10], parts.byhour, parts.byminute, parts.bysecond)
-    if parts.bysetpos and not any(others):
+    days = (parts.bymonth, parts.byweekno, parts.byyearday, parts.bymonthday, parts.byday)
+    if parts.bysetpos and not any((*days, parts.byhour, parts.byminute, parts.bysecond)):
         raise refused(text, "BYSETPOS chooses among what another BY part gives", "Add one, or leave BYSETPOS out.")
 
 

@@ -72,11 +72,11 @@ def _slow(  # noqa: PLR0917 - one signature for both ways of stepping
     times = _times(parts.byhour or (start.hour,), parts.byminute or (start.minute,), parts.bysecond or (start.second,))
     after = max(local_of(point, zone).date() - DAY, start.date()).toordinal()
     idle = 0
-    for days in periods(parts, filters, start.date(), after):
+    for days in periods(parts, filters, start=start.date(), after=after):
         idle += 1
         if idle > IDLE_PERIODS[parts.freq]:
             return  # no period of any sort has a place that BYSETPOS asks for
-        for day, time in _chosen(parts, days, times, after):
+        for day, time in _chosen(parts, days, times, after=after):
             idle = 0
             local = datetime.combine(date.fromordinal(day), datetime.min.time().replace(*time))
             if local < start:
@@ -86,7 +86,7 @@ def _slow(  # noqa: PLR0917 - one signature for both ways of stepping
                 yield instant
 
 
-def _chosen(parts: Parts, days: tuple[int, ...], times: tuple[Time, ...], after: int) -> Iterator[tuple[int, Time]]:
+def _chosen(parts: Parts, days: tuple[int, ...], times: tuple[Time, ...], *, after: int) -> Iterator[tuple[int, Time]]:
     """Yield the days and times of a period that count, in order, without making the whole list."""
     if not parts.bysetpos:
         for day in days[bisect_left(days, after) :]:
