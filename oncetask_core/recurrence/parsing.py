@@ -13,7 +13,7 @@ from oncetask_core.errors import InvalidRecurrenceError
 
 MAX_TEXT = 1024
 MAX_INTERVAL = 10_000
-MAX_COUNT = 10_000
+MAX_COUNT = 5_000
 MAX_LIST = 366
 
 FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY")

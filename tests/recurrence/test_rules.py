@@ -1,0 +1,203 @@
+"""What rules mean, where readings differ, and what is due when."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from oncetask import InvalidRecurrenceError, Recurrence, preview
+from oncetask_core.recurrence import Cursor, Due, due, first, following, occurrence_id, resume, validate
+
+START = datetime(2030, 1, 1, 9, 0, tzinfo=UTC)
+
+
+def rule(text: str, **options: object) -> Recurrence:
+    """Return a recurrence from the first of January 2030 on."""
+    return Recurrence(rrule=text, **({"dtstart": START} | options))  # type: ignore[arg-type]  # the test's own
+
+
+def days(text: str, count: int = 4, **options: object) -> list[str]:
+    """Return the first slots as text."""
+    return [f"{slot:%Y-%m-%d %H:%M}" for slot in preview(rule(text, **options), count)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FREQ=DAILY", ["2030-01-01 09:00", "2030-01-02 09:00"]),
+        ("RRULE:FREQ=DAILY;INTERVAL=10", ["2030-01-01 09:00", "2030-01-11 09:00"]),
+        ("FREQ=WEEKLY;BYDAY=MO,WE", ["2030-01-02 09:00", "2030-01-07 09:00"]),
+        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=SU;WKST=SU", ["2030-01-13 09:00", "2030-01-27 09:00"]),
+        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=SU;WKST=MO", ["2030-01-06 09:00", "2030-01-20 09:00"]),
+        ("FREQ=MONTHLY;BYMONTHDAY=31", ["2030-01-31 09:00", "2030-03-31 09:00"]),
+        ("FREQ=MONTHLY;BYMONTHDAY=-1", ["2030-01-31 09:00", "2030-02-28 09:00"]),
+        ("FREQ=MONTHLY;BYDAY=-1FR", ["2030-01-25 09:00", "2030-02-22 09:00"]),
+        ("FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1", ["2030-01-31 09:00", "2030-02-28 09:00"]),
+        ("FREQ=YEARLY;BYDAY=20MO", ["2030-05-20 09:00", "2031-05-19 09:00"]),
+        ("FREQ=YEARLY;BYWEEKNO=20;BYDAY=MO", ["2030-05-13 09:00", "2031-05-12 09:00"]),
+        ("FREQ=YEARLY;BYYEARDAY=-1", ["2030-12-31 09:00", "2031-12-31 09:00"]),
+        ("FREQ=DAILY;BYHOUR=9,17;BYMINUTE=30", ["2030-01-01 09:30", "2030-01-01 17:30"]),
+        ("FREQ=DAILY;BYDAY=1MO", None),
+        ("FREQ=HOURLY;INTERVAL=6", ["2030-01-01 09:00", "2030-01-01 15:00"]),
+        ("FREQ=MINUTELY;INTERVAL=90", ["2030-01-01 09:00", "2030-01-01 10:30"]),
+        ("freq=daily", None),
+        ("FREQ=DAILY;", None),
+        ("FREQ=DAILY;COUNT=0", None),
+        ("FREQ=DAILY;INTERVAL=0", None),
+        ("FREQ=DAILY;BYEASTER=1", None),
+        ("DTSTART=20300101T000000Z;FREQ=DAILY", None),
+        ("FREQ=DAILY;FREQ=DAILY", None),
+        ("FREQ=DAILY;BYSECOND=60", None),
+        ("FREQ=DAILY;BYSETPOS=1", None),
+        ("FREQ=DAILY;INTERVAL=\u0661", None),
+        ("FREQ=DAILY;UNTIL=20300102", ["2030-01-01 09:00", "2030-01-02 09:00"]),
+        ("FREQ=DAILY;UNTIL=20300102T085959Z", ["2030-01-01 09:00"]),
+        ("FREQ=DAILY;UNTIL=20300102T090000", ["2030-01-01 09:00", "2030-01-02 09:00"]),
+        ("FREQ=DAILY;UNTIL=20300131;COUNT=1", ["2030-01-01 09:00"]),
+        ("FREQ=DAILY;UNTIL=20300231", None),
+        ("FREQ=DAILY;UNTIL=20291231", None),
+    ],
+)
+def test_rules_mean_what_the_table_says(text: str, expected: list[str] | None) -> None:
+    """Each row: a rule and its first slots, or None where it is refused."""
+    if expected is None:
+        with pytest.raises(InvalidRecurrenceError):
+            validate(rule(text))
+    else:
+        assert days(text, 2) == expected
+
+
+def test_week_numbers_are_those_of_iso_8601() -> None:
+    """Weeks 1, 52 and 53 around New Year, where python-dateutil is wrong in some years."""
+    for number in (1, 52, 53):
+        text = f"FREQ=YEARLY;BYWEEKNO={number};BYDAY=MO,TU,WE,TH,FR,SA,SU"
+        slots = preview(rule(text), 300)
+        first_day, last_day = START.date(), slots[-1].date()
+        span = (first_day + timedelta(days=n) for n in range((last_day - first_day).days + 1))
+
+        assert [slot.date() for slot in slots] == [day for day in span if day.isocalendar().week == number]
+
+
+def test_a_count_counts_excluded_slots() -> None:
+    """EXDATE removes slots after COUNT has counted them (RFC 5545, 3.8.5.1)."""
+    assert days("FREQ=DAILY;COUNT=3", exdates=(START + timedelta(days=1),)) == ["2030-01-01 09:00", "2030-01-03 09:00"]
+
+
+def test_added_dates_join_the_rule_once() -> None:
+    """RDATE adds instants, those of the rule not twice, and EXDATE removes them, too."""
+    added = (START + timedelta(hours=3), START + timedelta(days=1), START + timedelta(hours=5))
+
+    assert days("FREQ=DAILY;COUNT=2", 9, rdates=added, exdates=(START + timedelta(hours=5),)) == [
+        "2030-01-01 09:00",
+        "2030-01-01 12:00",
+        "2030-01-02 09:00",
+    ]
+
+
+def test_the_start_is_an_occurrence_only_if_it_matches() -> None:
+    """DTSTART on a Tuesday is none of the Fridays."""
+    assert days("FREQ=WEEKLY;BYDAY=FR", 1) == ["2030-01-04 09:00"]
+
+
+MISSED = START + timedelta(days=3, hours=1)
+
+
+@pytest.mark.parametrize("count", ["", ";COUNT=100"])
+@pytest.mark.parametrize(
+    ("policy", "fired"),
+    [("coalesce", [0]), ("skip", [3]), ("all", [0, 1, 2, 3])],
+)
+def test_missed_slots_are_made_up_for_as_asked(policy: str, fired: list[int], count: str) -> None:
+    """The oldest, the latest, or all of the slots that were missed; then the first after now."""
+    recurrence = rule(f"FREQ=DAILY{count}", catch_up=policy)
+    begin = first(recurrence)
+    assert begin is not None
+
+    tick = due(recurrence, begin, now=MISSED)
+
+    assert list(tick.fire) == [START + timedelta(days=n) for n in fired]
+    assert tick.next is not None
+    assert tick.next.slot == START + timedelta(days=4)
+    if count:
+        assert tick.next.used == 4
+
+
+def test_all_missed_slots_come_in_bounded_portions() -> None:
+    """At most `limit` occurrences in a tick; the next tick goes on where it stopped."""
+    recurrence = rule("FREQ=DAILY", catch_up="all")
+    begin = first(recurrence)
+    assert begin is not None
+
+    tick = due(recurrence, begin, now=MISSED, limit=3)
+
+    assert len(tick.fire) == 3
+    assert tick.next is not None
+    assert due(recurrence, tick.next, now=MISSED).fire == (START + timedelta(days=3),)
+
+
+def test_nothing_is_due_before_its_time() -> None:
+    """A tick that comes early changes nothing."""
+    recurrence = rule("FREQ=DAILY")
+    begin = first(recurrence)
+    assert begin is not None
+
+    assert due(recurrence, begin, now=START - timedelta(seconds=1)) == Due(fire=(), next=begin)
+
+
+def test_a_rule_ends() -> None:
+    """After its last slot nothing follows, and nothing can be resumed."""
+    recurrence = rule("FREQ=DAILY;COUNT=2")
+
+    assert following(recurrence, Cursor(START + timedelta(days=1), 1)) is None
+    assert resume(recurrence, after=START + timedelta(days=1)) is None
+    assert resume(rule("FREQ=DAILY;UNTIL=20300105"), after=START + timedelta(days=30)) is None
+
+
+@pytest.mark.parametrize("text", ["FREQ=DAILY", "FREQ=DAILY;COUNT=50"])
+def test_resuming_knows_how_much_of_the_count_is_used(text: str) -> None:
+    """A generator that is reset goes on with its first slot after now, and with the rest of its COUNT."""
+    cursor = resume(rule(text), after=MISSED)
+
+    assert cursor is not None
+    assert cursor.slot == START + timedelta(days=4)
+    assert cursor.used == (4 if "COUNT" in text else 0)
+
+
+def test_the_local_time_of_a_zone_is_meant() -> None:
+    """Seven in the morning of Berlin, in winter and in summer."""
+    slots = preview(rule("FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=7;BYMINUTE=0;BYSECOND=0", timezone="Europe/Berlin"), 8)
+
+    assert {slot.hour for slot in slots if slot.month in {2, 3}} == {6}
+    assert {slot.hour for slot in slots if slot.month in {5, 6, 7}} == {5}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dtstart": datetime(2030, 1, 1)}, "aware"),  # noqa: DTZ001
+        ({"dtstart": date(2030, 1, 1)}, "aware"),
+        ({"dtstart": START.replace(microsecond=5)}, "whole seconds"),
+        ({"timezone": "Mars/Olympus"}, "IANA"),
+        ({"timezone": "../../etc/passwd"}, "IANA"),
+        ({"exdates": (datetime(2030, 1, 1),)}, "aware"),  # noqa: DTZ001
+        ({"exdates": (START,) * 1001}, "1000"),
+        ({"catch_up": "sometimes"}, "catch_up"),
+        ({"nonexistent": "maybe"}, "nonexistent"),
+        ({"rrule": "FREQ=DAILY;X=" + "1" * 2000}, "1024"),
+        ({"rrule": 7}, "text"),
+        ({"rrule": "FREQ=YEARLY;BYYEARDAY=" + ",".join(["1"] * 367)}, "366"),
+        ({"rrule": "FREQ=DAILY;BYWEEKNO=3"}, "BYWEEKNO"),
+        ({"rrule": "BYDAY=MO"}, "FREQ"),
+        ({"rrule": "FREQ=DAILY;WKST=XX"}, "WKST"),
+        ({"rrule": "FREQ=DAILY;BYDAY=0MO"}, "BYDAY"),
+        ({"rrule": "FREQ=DAILY;UNTIL=tomorrow"}, "UNTIL"),
+    ],
+)
+def test_bad_recurrences_are_explained(options: dict[str, object], says: str) -> None:
+    """The error names the value, the rule and the way out."""
+    with pytest.raises(InvalidRecurrenceError, match=says):
+        validate(Recurrence(**({"rrule": "FREQ=DAILY", "dtstart": START} | options)))  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_occurrence_ids_are_those_of_the_go_library() -> None:
+    """Generator, `_occ_`, and the slot in whole seconds of UTC."""
+    assert occurrence_id("report", START) == "report_occ_2030-01-01T09:00:00Z"
