@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from oncetask_core.claims import Claim, claim_order, leased
@@ -15,7 +15,7 @@ from oncetask_sql.codec import SELECTED, Row, Task, UnreadableRowError, decode
 from oncetask_sql.schema import CLAIMABLE, LIVE, LOW, READY, SUSPECT, WAITING_FOR_SEAT
 from oncetask_sql.sqlite.seating import seat
 from oncetask_sql.sqlite.transaction import Transaction, decode_all, reasons
-from oncetask_sql.times import from_micros, micros_in
+from oncetask_sql.times import from_micros, micros_in, to_micros
 
 _BEGIN: Final = """SELECT clock_at, epoch,
     EXISTS (SELECT 1 FROM oncetask_task WHERE env = ? AND lease_uid = ?) FROM oncetask_meta"""
@@ -38,8 +38,11 @@ _LEASE: Final = """UPDATE oncetask_task SET lease_uid = ?, leased_by = ?, leased
 _COUNT: Final = "UPDATE oncetask_meta SET epoch = ?, clock_at = max(clock_at, ?)"
 _SET_ASIDE: Final = """UPDATE oncetask_task SET quarantined = ?, head_key = NULL
     WHERE sequence = ? RETURNING kind, resource_key"""
+_LATEST: Final = to_micros(datetime.max.replace(tzinfo=UTC))
+"""The last time that can be read; a damaged row beyond it, or with a text, must not make claims fail."""
 _NEXT_DUE: Final = f"""SELECT min(wait_until) FROM oncetask_task INDEXED BY oncetask_task_live
-    WHERE env = ? AND kind = ? AND wait_until > ? AND {LIVE} AND lease_uid IS NULL AND quarantined IS NULL"""
+    WHERE env = ? AND kind = ? AND wait_until > ? AND wait_until <= {_LATEST}
+    AND {LIVE} AND lease_uid IS NULL AND quarantined IS NULL"""
 
 _LONGEST_DELAY = micros_in(-LOWEST_PRIORITY * PRIORITY_STEP)
 """How far behind its time the lowest priority puts a task in the claim order."""

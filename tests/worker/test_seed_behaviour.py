@@ -1,10 +1,12 @@
 """What the tests of the Go library ask of handlers, contexts, log records, resets and environments, asked of ours."""
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -488,3 +490,26 @@ async def test_an_environment_can_do_nothing_to_the_tasks_of_another() -> None:
 
     assert [(task.id, task.env, task.result) for task in mine] == [("b", "OURS", '"OURS"')]
     assert (await theirs.get_tasks_by_ids("ab")).tasks == before
+
+
+@pytest.mark.parametrize("value", ["tomorrow", 2**62])
+@pytest.mark.parametrize("column", ["done_at", "leased_until", "wait_until"])
+def test_a_record_whose_time_is_none_is_listed_as_unreadable(column: str, *, value: object, tmp_path: Path) -> None:
+    """It has no status, and keeps nobody from reading the others or from being run."""
+
+    @asynchronous
+    async def check() -> None:
+        manager = TaskManager(f"sqlite:///{tmp_path / 'tasks.db'}")
+        manager.register_task_handler(Job, lambda task: None)
+        await manager.create_tasks([Job("bad"), Job("good")])
+        with closing(sqlite3.connect(tmp_path / "tasks.db")) as connection, connection:
+            connection.execute(f"UPDATE oncetask_task SET {column} = ? WHERE id = 'bad'", (value,))
+        await manager.drain()
+        by_id, listed = await manager.get_tasks_by_ids(["bad", "good"]), await manager.list_tasks()
+        await manager.close()
+
+        for page in (by_id, listed):
+            assert [(task.id, task.outcome) for task in page.tasks] == [("good", Outcome.COMPLETED)]
+            assert list(page.unreadable) == ["bad"]
+
+    check()
