@@ -128,6 +128,19 @@ def index(task: OnceTask[IndexFile]) -> FileFacts:
 def make_manager(store: str, ledger: Ledger, *, name: str) -> TaskManager:
     """Return a manager with every handler of this example; the ledger hears of each start, end and accepted end."""
     manager = TaskManager(store, name=name, poll_interval=0.25, shutdown_timeout=10)
+    register_index(manager, ledger)
+    register_others(manager, ledger)
+
+    def note_accepted(event: TaskEvent) -> None:
+        if event.name in SETTLED and event.task is not None:
+            ledger.note("accepted", event.task)
+
+    manager.on_event(note_accepted)
+    return manager
+
+
+def register_index(manager: TaskManager, ledger: Ledger) -> None:
+    """Register the handlers that index files and write one summary for each folder."""
 
     @manager.resource_key_handler(IndexFile, lease_duration=LEASE_SECONDS, max_group=20, concurrency=2)
     def index_group(tasks: list[OnceTask[IndexFile]]) -> PerTask:
@@ -141,21 +154,23 @@ def make_manager(store: str, ledger: Ledger, *, name: str) -> TaskManager:
     @manager.resource_key_handler(SummarizeFolder, lease_duration=LEASE_SECONDS)
     async def summarize(tasks: list[OnceTask[SummarizeFolder]]) -> str:
         first = tasks[0].data
-        files = TaskFilter(kinds=frozenset({IndexFile.kind}), resource_key=first.folder)
-        if await manager.count_tasks(TaskFilter(kinds=files.kinds, resource_key=first.folder, live=True)):
+        kinds = frozenset({IndexFile.kind})
+        if await manager.count_tasks(TaskFilter(kinds=kinds, resource_key=first.folder, live=True)):
             raise Snooze(0.25)
         for task in tasks:
             ledger.note("start", task)
-        facts = await _facts_of(manager, files)
+        facts = await _facts_of(manager, TaskFilter(kinds=kinds, resource_key=first.folder))
         await asyncio.to_thread(Path(first.target).write_text, json.dumps(facts, indent=2), encoding="utf-8")
         for task in tasks:
             ledger.note("end", task)
         return first.target
 
+
+def register_others(manager: TaskManager, ledger: Ledger) -> None:
+    """Register the handlers of the tasks that fail, recur, and are cancelled."""
+
     @manager.task_handler(
-        CallFlakyService,
-        lease_duration=LEASE_SECONDS,
-        retry_policy=FixedDelayPolicy(delay=0.2, max_attempts=5),
+        CallFlakyService, lease_duration=LEASE_SECONDS, retry_policy=FixedDelayPolicy(delay=0.2, max_attempts=5)
     )
     async def call_flaky_service(task: OnceTask[CallFlakyService], context: TaskContext[CallFlakyService]) -> int:
         ledger.note("start", task)
@@ -176,13 +191,6 @@ def make_manager(store: str, ledger: Ledger, *, name: str) -> TaskManager:
     @manager.task_handler(SendReminder, lease_duration=LEASE_SECONDS, cancellation_handler=clean_up)
     async def send_reminder(task: OnceTask[SendReminder]) -> None:
         raise AssertionError(f"{task.id} was cancelled before it was due")
-
-    def note_accepted(event: TaskEvent) -> None:
-        if event.name in SETTLED and event.task is not None:
-            ledger.note("accepted", event.task)
-
-    manager.on_event(note_accepted)
-    return manager
 
 
 async def _facts_of(manager: TaskManager, files: TaskFilter) -> dict[str, object]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -108,16 +109,17 @@ def test_defect_12() -> None:
         await world.manager.create_task(Job("a"))
         (held,) = await world.vanish_with("job")
         done = conclude(held, Success(), KindRules(), chance=0.0)
-        read = world.store.real.get
+        store: Any = world.store.real
+        read = store.get
 
         async def read_then_complete(ids: list[str]) -> object:
             found = await read(ids)
-            await world.store.real.apply([Atom((done,))])
+            await store.apply([Atom((done,))])
             return found
 
-        world.store.real.get = read_then_complete
+        store.get = read_then_complete
         await world.manager.cancel_task("a")
-        world.store.real.get = read
+        store.get = read
         task = await world.task("a")
         assert task.outcome is Outcome.COMPLETED
         assert not task.is_cancelled

@@ -20,6 +20,7 @@ from oncetask import (
     Outcome,
     Recurrence,
     TaskData,
+    TaskFilter,
 )
 from oncetask_core import recurrence as recurrence_package
 from oncetask_core.claims import Claim
@@ -337,9 +338,9 @@ def test_defect_17() -> None:
         await world.manager.create_task(Recurring("hourly", "FREQ=HOURLY", world.clock.now()))
         await asyncio.gather(world.manager.drain(), world.another().drain(), return_exceptions=True)
         generator = await world.task("hourly")
-        occurrences = [task for task in world.store.real.tasks.values() if task.parent_recurrence_id == "hourly"]
+        occurrences = await world.manager.count_tasks(TaskFilter(parent_recurrence_id="hourly"))
         assert generator.wait_until == world.clock.now() + timedelta(hours=1)
-        assert len(occurrences) == 1
+        assert occurrences == 1
 
     check_defect(scenario, store=TornStore)
 

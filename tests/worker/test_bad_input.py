@@ -95,7 +95,7 @@ CREATIONS: list[tuple[str, Action, type[InputError], str]] = [
     ("a priority of 11", lambda m: m.create_task(Job("a"), priority=11), InvalidTaskError, "11"),
     ("a header that is no text", lambda m: m.create_task(Job("a"), headers={"a": 1}), InvalidTaskError, "1"),  # type: ignore[dict-item]
     ("no kind", lambda m: m.create_task(NoKind()), InvalidTaskError, "kind"),  # type: ignore[arg-type]
-    ("a field for a method", lambda m: m.create_task(FieldForMethod()), InvalidTaskError, "method"),  # type: ignore[arg-type]
+    ("a field for a method", lambda m: m.create_task(FieldForMethod()), InvalidTaskError, "method"),
     ("a rule that is no Recurrence", lambda m: m.create_task(Odd(rule="FREQ=DAILY")), InvalidTaskError, "Recurrence"),
     ("a rule and a time", lambda m: m.create_task(Odd(rule=rule("FREQ=DAILY"), time=NOON)), InvalidTaskError, "both"),
     (
