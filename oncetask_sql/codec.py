@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -165,6 +166,10 @@ _ENCODERS: Mapping[str, Callable[[Any], object]] = {
 }
 
 
+_born_values = attrgetter(*BORN)
+_BORN_ENCODERS = tuple((place, _ENCODERS[name]) for place, name in enumerate(BORN) if name in _ENCODERS)
+
+
 def encode(name: str, value: object, now: datetime) -> object:
     """Return what a column holds for the value of a field; the only place where `StoreNow` becomes a time.
 
@@ -183,12 +188,14 @@ def encode(name: str, value: object, now: datetime) -> object:
     return value if encoder is None else encoder(value)
 
 
-def encode_new(new: NewTask, *, env: str, now: datetime) -> tuple[object, ...]:
+def encode_new(new: NewTask, *, env: str, now: datetime) -> list[object]:
     """Return the values of `BORN` for a task that is inserted at `now`.
 
     Raises:
         OverflowError: A time lies outside the years 1 to 9999.
         ValueError: A text holds lone surrogates.
     """
-    task = born(new, env=env, now=now, sequence=0)
-    return tuple(encode(name, getattr(task, name), now) for name in BORN)
+    values: list[Any] = list(_born_values(born(new, env=env, now=now, sequence=0)))
+    for place, encoder in _BORN_ENCODERS:
+        values[place] = encoder(values[place])
+    return values

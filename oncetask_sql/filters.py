@@ -7,7 +7,7 @@ recognise them.
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, false, literal_column, not_, or_
+from sqlalchemy import ColumnElement, and_, literal_column, not_, or_
 
 from oncetask_core.errors import ConfigurationError
 from oncetask_core.query import TaskFilter
@@ -23,6 +23,8 @@ _Condition = ColumnElement[bool]
 _LIVE: Final[_Condition] = _t.outcome.is_(None)
 _SUSPECT: Final[_Condition] = _t.crashes > literal_column("0")
 _GENERATOR: Final[_Condition] = _t.recurrence.is_not(None)
+_NOTHING: Final[_Condition] = _t.kind.in_(())
+"""Never holds; SQLAlchemy's own `false` swallows the conditions beside it, those of the indexes included."""
 _CANCELLED: Final[_Condition] = _t.is_cancelled == literal_column("1")
 
 
@@ -66,7 +68,7 @@ def _among(column: ColumnElement[str], values: Collection[str]) -> _Condition:
             rule=f"a filter names at most {MOST_VALUES} ids or kinds",
             remedy="Ask for them in several calls.",
         )
-    return column.in_(sorted(values)) if values else false()
+    return column.in_(sorted(values))
 
 
 def _flags(where: TaskFilter) -> Iterator[_Condition]:
@@ -89,7 +91,7 @@ def _times(where: TaskFilter) -> Iterator[_Condition]:
 def _states(where: TaskFilter, now: int) -> Iterator[_Condition]:
     is_free = or_(_t.leased_until.is_(None), _t.leased_until <= now)
     if where.statuses is not None:
-        yield or_(false(), *(_has(status, is_free=is_free, now=now) for status in sorted(where.statuses)))
+        yield or_(_NOTHING, *(_has(status, is_free=is_free, now=now) for status in sorted(where.statuses)))
     if where.due is True:
         yield and_(_t.wait_until <= now, is_free)
     if where.due is False:

@@ -21,7 +21,8 @@ class Gate:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held_for_fork = False
-        _gates.add(self)
+        with _registering:
+            _gates.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -49,9 +50,11 @@ class Gate:
 
 
 _gates: Final[weakref.WeakSet[Gate]] = weakref.WeakSet()
+_registering: Final = threading.Lock()
 
 
 def _before() -> None:
+    _registering.acquire()
     for gate in list(_gates):
         gate.shut()
 
@@ -59,6 +62,7 @@ def _before() -> None:
 def _after() -> None:
     for gate in list(_gates):
         gate.reopen()
+    _registering.release()
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,6 +7,7 @@ from oncetask_core.errors import StoreError
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Inserted
 from oncetask_sql.codec import BORN, encode_new
+from oncetask_sql.sqlite.failures import ROW_ERRORS
 from oncetask_sql.sqlite.given import chunks, padded, parameters, table
 from oncetask_sql.sqlite.transaction import Transaction
 
@@ -21,8 +22,7 @@ def insert(tx: Transaction, tasks: Sequence[NewTask]) -> list[Inserted]:
     """
     created: set[str] = set()
     for chunk in chunks(tasks):
-        rows = [_row(tx, new) for new in chunk]
-        created.update(task_id for (task_id,) in tx.all(_insert(padded(len(rows))), parameters(rows)))
+        created.update(_insert_some(tx, chunk))
     existing = _existing(tx, [new.id for new in tasks], created)
     answers: list[Inserted] = []
     for new in tasks:
@@ -36,11 +36,14 @@ def insert(tx: Transaction, tasks: Sequence[NewTask]) -> list[Inserted]:
     return answers
 
 
-def _row(tx: Transaction, new: NewTask) -> tuple[object, ...]:
+def _insert_some(tx: Transaction, tasks: Sequence[NewTask]) -> list[str]:
+    """Insert up to 128 tasks, and return the ids of those that are new."""
     try:
-        return encode_new(new, env=tx.env, now=tx.now)
-    except (OverflowError, ValueError, TypeError) as error:
-        raise StoreError(f"task {new.id!r} cannot be stored: {error}") from error
+        rows = [encode_new(new, env=tx.env, now=tx.now) for new in tasks]
+        return [task_id for (task_id,) in tx.all(_insert(padded(len(rows))), parameters(rows))]
+    except ROW_ERRORS as error:
+        ids = ", ".join(repr(new.id) for new in tasks[:3])
+        raise StoreError(f"one of the tasks {ids}, ... cannot be stored, so none was added: {error}") from error
 
 
 def _existing(tx: Transaction, ids: Sequence[str], created: set[str]) -> dict[str, tuple[str, str]]:

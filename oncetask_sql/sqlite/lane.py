@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from oncetask_core.errors import StoreError
 from oncetask_sql.sqlite import failures
 from oncetask_sql.sqlite.connecting import connect
 from oncetask_sql.sqlite.forks import Gate
@@ -100,6 +101,8 @@ def _perform(
         future.set_exception(failures.store_error(error, location.path))
         _close(connection)
         return None
+    except (UnicodeEncodeError, OverflowError) as error:
+        future.set_exception(StoreError(f"a value that SQLite can neither keep nor look for: {error}"))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for the result
         future.set_exception(error)
     else:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import sqlite
 
 from oncetask_core.query import Page, TaskFilter, TaskOrder, TaskQuery, check_query, cursor_after, read_cursor
@@ -17,6 +17,8 @@ from oncetask_sql.sqlite.transaction import Transaction, decode_all, reasons
 from oncetask_sql.times import to_micros
 
 _DIALECT: Final = sqlite.dialect(paramstyle="qmark")
+_OLD_ENOUGH: Final = """SELECT EXISTS (SELECT 1 FROM oncetask_task INDEXED BY oncetask_task_done
+    WHERE env = ? AND done_at < ?)"""
 _SELECTED: Final = [*(table.c[name] for name in COLUMNS), table.c.quarantined]
 _SEQUENCE: Final = COLUMNS.index("sequence")
 
@@ -37,6 +39,8 @@ def find(tx: Transaction, query: TaskQuery) -> Page:
     """Return one page of the tasks that match; rows that cannot be read stand beside it and take no place."""
     check_query(query)
     tx.look()
+    if not _may_match(tx, query.where):
+        return Page(tasks=())
     position = None if query.cursor is None else read_cursor(query.cursor, query.order)
     tasks: list[Task] = []
     unreadable: dict[str, str] = {}
@@ -60,7 +64,9 @@ def count(tx: Transaction, where: TaskFilter) -> int:
 def count_statement(where: TaskFilter, *, env: str, now: int) -> tuple[str, Sequence[Any]]:
     """Return the statement that counts, and its parameters."""
     meant = condition(where, env=env, now=now)
-    return _compiled(select(func.count()).select_from(table).where(meant, table.c.quarantined.is_(None)), where)
+    statement = select(func.count()).select_from(table).where(meant, table.c.quarantined.is_(None))
+    index = index_of(where)
+    return _compiled(statement, access="" if index is None else _by(index))
 
 
 def page_statement(query: TaskQuery, *, env: str, now: int, position: int | None) -> tuple[str, Sequence[Any]]:
@@ -76,10 +82,9 @@ def page_statement(query: TaskQuery, *, env: str, now: int, position: int | None
     statement = select(*_SELECTED).where(condition(query.where, env=env, now=now))
     if position is not None:
         statement = statement.where(table.c.sequence < position if newest else table.c.sequence > position)
-    if query.where.done_before is not None:
-        statement = statement.where(_anything_done(to_micros(query.where.done_before), env=env))
     ordered = statement.order_by(table.c.sequence.desc() if newest else table.c.sequence)
-    return _compiled(ordered.limit(query.limit + 1), query.where)
+    index = index_of(query.where)
+    return _compiled(ordered.limit(query.limit + 1), access="NOT INDEXED" if index is None else _by(index))
 
 
 def index_of(where: TaskFilter) -> str | None:
@@ -96,6 +101,13 @@ def index_of(where: TaskFilter) -> str | None:
     return next((name for name, fits in candidates.items() if fits), None)
 
 
+def _may_match(tx: Transaction, where: TaskFilter) -> bool:
+    """Return whether anything ended early enough, which spares a walk through a history that is too young."""
+    if where.done_before is None:
+        return True
+    return bool(tx.all(_OLD_ENOUGH, (tx.env, to_micros(where.done_before)))[0][0])
+
+
 def _rows(tx: Transaction, query: TaskQuery, *, position: int | None) -> Iterator[Row]:
     """Yield the rows behind a position in order, a page and one more at a time."""
     while True:
@@ -106,26 +118,22 @@ def _rows(tx: Transaction, query: TaskQuery, *, position: int | None) -> Iterato
         position = rows[-1][_SEQUENCE]
 
 
-def _anything_done(before: int, *, env: str) -> ColumnElement[bool]:
-    """Return the condition that some task of the environment ended before a time.
-
-    It is looked up once, and spares the walk through the whole history where nothing is old enough.
-    """
-    other = table.alias("other")
-    return exists().where(other.c.env == env, other.c.done_at < before)
-
-
 @lru_cache(maxsize=16)
 def _by_id(count: int) -> str:
     return f"""SELECT {SELECTED} FROM oncetask_task INDEXED BY oncetask_task_id
         WHERE env = ? AND id IN ({", ".join("?" * count)})"""
 
 
-def _compiled(statement: Select[Any], where: TaskFilter) -> tuple[str, Sequence[Any]]:
-    """Return SQL and parameters; the index is named, for without statistics SQLite may choose the history instead."""
+def _by(index: str) -> str:
+    return f"INDEXED BY oncetask_task_{index}"
+
+
+def _compiled(statement: Select[Any], *, access: str) -> tuple[str, Sequence[Any]]:
+    """Return SQL and parameters, with the way to the rows named: without statistics SQLite guesses badly.
+
+    Left alone it may walk through the history for what an index holds, or sort an environment to show its first page.
+    """
     compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     names: Sequence[str] = compiled.positiontup or ()
-    index = index_of(where)
-    table_and_index = table.name if index is None else f"{table.name} INDEXED BY oncetask_task_{index}"
-    sql = str(compiled).replace(f"FROM {table.name}", f"FROM {table_and_index}", 1)
+    sql = str(compiled).replace(f"FROM {table.name}", f"FROM {table.name} {access}", 1)
     return sql, [compiled.params[name] for name in names]

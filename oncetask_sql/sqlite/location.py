@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
@@ -24,6 +24,20 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     busy_timeout: float = 5.0
     """Seconds that a call waits for its turn to write before it raises `StoreUnavailableError`."""
 
+    @property
+    def url(self) -> str:
+        """The URL of the file, without options."""
+        return f"sqlite:///{quote(str(self.path))}"
+
+
+def file_at(path: str | Path) -> Location:
+    """Return the location of a file, with every option at its default; nothing is opened.
+
+    Raises:
+        ConfigurationError: It is no name of a file.
+    """
+    return Location(path=_absolute(str(path), given=path))
+
 
 def located(url: str) -> Location:
     """Return the location that a URL names; nothing is opened.
@@ -39,18 +53,18 @@ def located(url: str) -> Location:
     if parts.fragment or url.endswith("#"):
         raise ConfigurationError(value=url, rule="a URL ends at its #", remedy="Write %23 for a # in the path.")
     options = _options(url, parts.query)
-    return msgspec.structs.replace(Location(path=_path(url, unquote(parts.path[1:]))), **options)
+    return msgspec.structs.replace(Location(path=_absolute(unquote(parts.path[1:]), given=url)), **options)
 
 
-def _path(url: str, name: str) -> Path:
+def _absolute(name: str, *, given: object) -> Path:
     if name in ("", ":memory:") or name.startswith("file:"):
         raise ConfigurationError(
-            value=url,
+            value=given,
             rule="the store needs a file of its own that its connections share",
             remedy="For tasks in memory use memory://. " + _FORM,
         )
     if "\x00" in name:
-        raise ConfigurationError(value=url, rule="a path has no NUL", remedy=_FORM)
+        raise ConfigurationError(value=given, rule="a path has no NUL", remedy=_FORM)
     return Path(name).absolute()
 
 

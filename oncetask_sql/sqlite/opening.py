@@ -118,7 +118,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 def _check_schema(connection: sqlite3.Connection, location: Location) -> None:
     version = _version_at_most_ours(connection)
-    remedy = f"Run python -m oncetask_sql migrate sqlite:///{location.path}"
+    remedy = f"Run python -m oncetask_sql migrate {location.url}"
     if version < migrations.LATEST:
         raise SchemaError(
             f"the schema of {str(location.path)!r} has version {version}, and this library needs version "
@@ -151,7 +151,9 @@ class _NotKeptError(Exception):
 
 def _check_writable(session: _Session) -> None:
     def try_to_write(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE oncetask_meta SET clock_at = clock_at")
+        written = connection.execute("UPDATE oncetask_meta SET clock_at = clock_at").rowcount
+        if written != 1:
+            raise SchemaError(f"oncetask_meta holds {written} rows instead of one. Restore it, or use another file.")
         raise _NotKeptError
 
     with contextlib.suppress(_NotKeptError):

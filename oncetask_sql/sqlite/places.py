@@ -1,5 +1,6 @@
 """Whether a database file can live where it is meant to: the folder, the file, the file system."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ NETWORK: Final = frozenset({
 """File systems without the shared memory and the locks that a write-ahead log needs."""
 MOUNTS: Final = Path("/proc/self/mountinfo")
 _FEWEST_FIELDS = 5
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 def check_place(path: Path, *, mounts: Path = MOUNTS) -> None:
@@ -61,4 +63,5 @@ def _mount(line: str) -> tuple[Path | None, str]:
     fields = where.split(" ")
     if len(fields) < _FEWEST_FIELDS or not what:
         return None, ""
-    return Path(fields[4].encode("latin-1", "ignore").decode("unicode_escape")), what.split(" ")[0]
+    point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[4])
+    return Path(point), what.split(" ")[0]

@@ -19,7 +19,7 @@ from oncetask_core.task import NewTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 from oncetask_sql.sqlite import applying, claiming, controlling, inserting, listing, opening, renewing
 from oncetask_sql.sqlite.lane import Lane
-from oncetask_sql.sqlite.location import Location, located
+from oncetask_sql.sqlite.location import Location, file_at, located
 from oncetask_sql.sqlite.seating import seat
 from oncetask_sql.sqlite.store_time import StoreTime
 from oncetask_sql.sqlite.transaction import Transaction
@@ -52,11 +52,12 @@ class SqliteStore:
         clock: Where the store's time comes from; the host's clock when not given.
 
     Raises:
+        ConfigurationError: `location` names no file.
         InvalidTaskError: No store could keep the name of the environment.
     """
 
     def __init__(self, location: Location | Path | str, *, env: str = DEFAULT_ENV, clock: Clock | None = None) -> None:
-        self._location = location if isinstance(location, Location) else Location(path=Path(location).absolute())
+        self._location = location if isinstance(location, Location) else file_at(location)
         self._env = check_env(env)
         self._time = StoreTime(SystemClock() if clock is None else clock)
         self._is_open = False

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from oncetask_sql.codec import SELECTED, Row, Task, UnreadableRowError, decode
@@ -27,24 +26,17 @@ class Transaction:
     Attributes:
         env: The environment.
         touched: The keys whose seats have to be looked at before the transaction ends.
+        micros: The store's time of this transaction in microseconds; `look` or `tick` comes before.
+        now: The same as a datetime.
     """
 
     def __init__(self, connection: sqlite3.Connection, *, env: str, time: StoreTime) -> None:
         self._connection = connection
         self._time = time
-        self._micros = 0
         self.env = env
         self.touched: set[Key] = set()
-
-    @property
-    def micros(self) -> int:
-        """The store's time of this transaction, in microseconds; `look` or `tick` comes before."""
-        return self._micros
-
-    @property
-    def now(self) -> datetime:
-        """The store's time of this transaction."""
-        return from_micros(self._micros)
+        self.micros = 0
+        self.now = from_micros(0)
 
     def look(self) -> None:
         """Read the time without storing it."""
@@ -57,7 +49,8 @@ class Transaction:
 
     def settle_time(self, stored: int) -> None:
         """Fix the time of this transaction, at least what is stored."""
-        self._micros = self._time.read(stored)
+        self.micros = self._time.read(stored)
+        self.now = from_micros(self.micros)
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run a statement and return all of its rows."""

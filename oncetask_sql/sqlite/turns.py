@@ -18,8 +18,8 @@ READ: Final = "BEGIN"
 WRITE: Final = "BEGIN IMMEDIATE"
 """The file is locked from the beginning: a transaction that locks it later may find that what it read is stale."""
 
-SHORTEST_PAUSE: Final = 0.0002
-LONGEST_PAUSE: Final = 0.002
+SHORTEST_PAUSE: Final = 0.001
+LONGEST_PAUSE: Final = 0.005
 """Whoever waits asks again after a random time that does not grow. SQLite's own waiting grows to a tenth of a second,
 by which a process that waits loses every race against one that has just committed."""
 
