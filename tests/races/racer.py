@@ -22,6 +22,7 @@ from tests.races.broken import DeferredClaims
 
 KIND = "raced"
 HOLD_SECONDS = 0.0005
+POLL_SECONDS = 0.005
 
 
 def open_store(url: str, variant: str) -> TaskStore:
@@ -57,6 +58,7 @@ async def _turn(store: TaskStore, lease_uid: str, lines: list[str]) -> None:
     claimed = await store.claim(claim)
     if not claimed.tasks:
         lines.append("nothing")
+        await asyncio.sleep(POLL_SECONDS)
         return
     start = time.monotonic()
     await asyncio.sleep(HOLD_SECONDS)
@@ -71,5 +73,8 @@ def _give_back(task: OnceTask[object]) -> Atom:
 
 
 if __name__ == "__main__":
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()  # everybody starts at once
     noted = asyncio.run(race(sys.argv[1], seconds=float(sys.argv[2]), variant=sys.argv[4]))
     Path(sys.argv[3]).write_text(noted, encoding="utf-8")
