@@ -70,12 +70,10 @@ def decode(row: Row) -> Task:
 
 def _record(row: Row) -> Task:
     (
-        task_id, kind, env, payload, run_uid, created_by, created_at, wait_until, order_at, sequence,
-        resource_key, strict_order, head_key, queue, priority, headers,
-        lease_uid, leased_by, leased_until, epoch, in_cleanup, started_at,
-        revision, settled_by, claims, failures, crashes, cleanup_attempts,
-        is_cancelled, cancelled_at, done_at, outcome, result, errors, error_count, progress,
-        recurrence, slots_used, parent_recurrence_id, occurrence_timestamp, _,
+        task_id, kind, env, payload, run_uid, created_by, created_at, wait_until, order_at, sequence, resource_key,
+        strict_order, head_key, queue, priority, headers, lease_uid, leased_by, leased_until, epoch, in_cleanup, started_at,
+        revision, settled_by, claims, failures, crashes, cleanup_attempts, is_cancelled, cancelled_at, done_at, outcome,
+        result, errors, error_count, progress, recurrence, slots_used, parent_recurrence_id, occurrence_timestamp, _,
     ) = row  # fmt: skip
     _check_total(
         priority + epoch + revision + claims + failures + crashes + cleanup_attempts + error_count + slots_used

@@ -46,9 +46,10 @@ def expire(task: OnceTask[object], rules: KindRules, *, at: datetime, chance: fl
 
 def _next(task: OnceTask[object], rules: KindRules, *, error: LeaseExpiredError, chance: float) -> Patch:
     poisoned = 0 < rules.max_crashes <= task.crashes + 1
+    if task.in_cleanup and poisoned:
+        return ended(Outcome.CANCELLED) | Patch(cleanup_attempts=task.cleanup_attempts + 1)
     if task.in_cleanup:
-        last = ended(Outcome.CANCELLED) if poisoned else Patch()
-        return after_cleanup_failure(task, rules, error=error, chance=chance) | last
+        return after_cleanup_failure(task, rules, error=error, chance=chance)
     if task.is_cancelled:
         return after_cancelled_run(task, rules)
     if poisoned or rules.retry_policy.delay_after(task.attempts, error, chance=chance) is None:
