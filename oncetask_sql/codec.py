@@ -63,7 +63,7 @@ def decode(row: Row) -> Task:
     if row[-1] is not None:
         raise UnreadableRowError(row, str(row[-1]))
     try:
-        return _record(row)
+        return _checked(_record(row))
     except (ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
         raise UnreadableRowError(row, f"{type(error).__name__}: {error}") from error
 
@@ -71,14 +71,11 @@ def decode(row: Row) -> Task:
 def _record(row: Row) -> Task:
     (
         task_id, kind, env, payload, run_uid, created_by, created_at, wait_until, order_at, sequence, resource_key,
-        strict_order, head_key, queue, priority, headers, lease_uid, leased_by, leased_until, epoch, in_cleanup, started_at,
-        revision, settled_by, claims, failures, crashes, cleanup_attempts, is_cancelled, cancelled_at, done_at, outcome,
-        result, errors, error_count, progress, recurrence, slots_used, parent_recurrence_id, occurrence_timestamp, _,
+        strict_order, head_key, queue, priority, headers, lease_uid, leased_by, leased_until, epoch, in_cleanup,
+        started_at, revision, settled_by, claims, failures, crashes, cleanup_attempts, is_cancelled, cancelled_at,
+        done_at, outcome, result, errors, error_count, progress, recurrence, slots_used, parent_recurrence_id,
+        occurrence_timestamp, _,
     ) = row  # fmt: skip
-    _check_total(
-        priority + epoch + revision + claims + failures + crashes + cleanup_attempts + error_count + slots_used
-    )
-    _check_texts(task_id + kind + run_uid + created_by + queue + (resource_key or ""), payload)
     return OnceTask(
         id=task_id,
         kind=kind,
@@ -121,6 +118,15 @@ def _record(row: Row) -> Task:
         parent_recurrence_id=parent_recurrence_id,
         occurrence_timestamp=None if occurrence_timestamp is None else from_micros(occurrence_timestamp),
     )
+
+
+def _checked(task: Task) -> Task:
+    """Return the task, once its counters are known to be integers and its texts to be text."""
+    counters = task.priority + task.epoch + task.revision + task.claims + task.failures
+    _check_total(counters + task.crashes + task.cleanup_attempts + task.error_count + task.slots_used)
+    names = task.id + task.kind + task.run_uid + task.created_by + task.queue
+    _check_texts(names + (task.resource_key or ""), task.payload)
+    return task
 
 
 def _check_total(total: object) -> None:
