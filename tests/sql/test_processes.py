@@ -168,7 +168,19 @@ async def _write_until(store: SqliteStore, stop: threading.Event) -> None:
 
 
 class TestThreads:
-    """Event loops and threads of one process."""
+    """Event loops, threads and instances of one process."""
+
+    @asynchronous
+    async def test_a_repeated_claim_is_recognised_before_the_file_is_locked(self, space: Space) -> None:
+        """An instance that found nothing before looks first, and sees what the lease got through another one."""
+        async with space.opened() as idle, space.opened() as busy:
+            assert await claimed_ids(idle, "lease 0") == []
+            await busy.insert([new_task("a"), new_task("b")])
+            assert await claimed_ids(busy, "lease 1", limit=1) == ["a"]
+
+            with space.connected() as other:
+                other.execute("BEGIN IMMEDIATE")
+                assert await claimed_ids(idle, "lease 1") == ["a"]
 
     def test_a_store_outlives_the_loop_that_opened_it(self, space: Space) -> None:
         """Each call may come from another event loop."""
