@@ -186,10 +186,10 @@ def encode(name: str, value: object, now: datetime) -> object:
         OverflowError: A time lies outside the years 1 to 9999.
         ValueError: A text holds lone surrogates.
     """
-    if isinstance(value, StoreNow):
-        return to_micros(now + value.plus)
     encoder = _ENCODERS.get(name)
-    return value if encoder is None else encoder(value)
+    if encoder is None:
+        return value
+    return to_micros(now + value.plus) if isinstance(value, StoreNow) else encoder(value)
 
 
 def encode_new(new: NewTask, *, env: str, now: datetime) -> list[object]:

@@ -102,7 +102,7 @@ def _refused(tx: Transaction, guard: Guard) -> Result:
 
 def _form(one: Write) -> Form:
     guard, transition = one
-    patch: dict[str, object] = {} if transition is None else dict(transition.patch)
+    fields = () if transition is None else transition.patch.items()
     return Form(
         deletes=transition is None,
         bumps_revision=transition is None or transition.bumps_revision,
@@ -110,8 +110,8 @@ def _form(one: Write) -> Form:
         epoch=guard.lease_uid is not None and guard.epoch is not None,
         run_out=guard.lease_uid is not None and guard.run_out,
         revision=guard.lease_uid is None or guard.revision is not None,
-        values=tuple(name for name, value in patch.items() if value is not None),
-        nulls=tuple(name for name, value in patch.items() if value is None),
+        values=tuple([name for name, value in fields if value is not None]),
+        nulls=tuple([name for name, value in fields if value is None]),
     )
 
 
