@@ -24,8 +24,27 @@ def check_place(path: Path, *, mounts: Path = MOUNTS) -> None:
         mounts: Where the system says which file system is where; without such a file nothing is refused for it.
 
     Raises:
-        ConfigurationError: The folder does not exist, the path is no file, or the file system is another machine's.
+        ConfigurationError: The folder does not exist or may not be entered, the path is no file, or the file system is
+            another machine's.
     """
+    try:
+        _check_file(path)
+    except PermissionError as error:
+        raise ConfigurationError(
+            value=str(path),
+            rule="the folder of the database file can be entered by this user",
+            remedy="Let this user write there, or name another folder.",
+        ) from error
+    kind = file_system(path, mounts)
+    if kind in NETWORK:
+        raise ConfigurationError(
+            value=str(path),
+            rule=f"a SQLite store lives on a local file system, not on {kind}: its log needs shared memory",
+            remedy="Use a local disk, or a database server for several machines.",
+        )
+
+
+def _check_file(path: Path) -> None:
     if not path.parent.is_dir():
         raise ConfigurationError(
             value=str(path), rule="the folder of the database file exists", remedy=f"Create {str(path.parent)!r}."
@@ -33,13 +52,6 @@ def check_place(path: Path, *, mounts: Path = MOUNTS) -> None:
     if path.exists() and not path.is_file():
         raise ConfigurationError(
             value=str(path), rule="a SQLite database is a regular file", remedy="Name a file, not a folder or device."
-        )
-    kind = file_system(path, mounts)
-    if kind in NETWORK:
-        raise ConfigurationError(
-            value=str(path),
-            rule=f"a SQLite store lives on a local file system, not on {kind}: its log needs shared memory",
-            remedy="Use a local disk, or a database server for several machines.",
         )
 
 
