@@ -1,0 +1,67 @@
+"""The stores against the model: the same random scripts on both, every reply and all that is stored compared.
+
+`ONCETASK_MODEL_MEMORY` and `ONCETASK_MODEL_SQLITE` say how many scripts. They are others each time; a failure
+names what plays the same ones again.
+"""
+
+import ast
+import inspect
+import os
+from collections.abc import Mapping
+from types import ModuleType
+
+import pytest
+from test_memory import MemoryHarness
+from test_sqlite import SqliteHarness
+
+from oncetask_conformance import Harness, RawTask, deeds, model
+from oncetask_conformance.machine import check_against_model
+
+MEMORY = int(os.environ.get("ONCETASK_MODEL_MEMORY", "500"))
+SQLITE = int(os.environ.get("ONCETASK_MODEL_SQLITE", "100"))
+ENOUGH = 100
+"""From so many scripts on, a run has to have met everything."""
+VALUES = {
+    "oncetask_core.claims": {"Claim"},
+    "oncetask_core.query": {"TaskFilter"},
+    "oncetask_core.recurrence": {"Recurrence"},
+    "oncetask_core.status": {"Outcome"},
+    "oncetask_core.task": {"NewTask", "StoreNow", "TaskError", "When"},
+    "oncetask_core.transition": {"Inserted", "Verdict"},
+}
+"""What the model may know of the core: names that hold data and no rule."""
+
+
+BINDINGS: Mapping[str, tuple[Harness, int, int]] = {
+    "memory": (MemoryHarness(), MEMORY, 1),
+    "sqlite": (SqliteHarness(), SQLITE, 50),
+}
+"""By store: the binding, how many scripts, and how many of them share a space."""
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.store(name)) for name in BINDINGS])
+def test_a_store_does_what_the_model_does(name: str, request: pytest.FixtureRequest) -> None:
+    """No reply and no stored field differs, and the scripts meet every rule, verdict and rare situation."""
+    harness, examples, stores_per_space = BINDINGS[name]
+
+    tally = check_against_model(harness, examples=examples, stores_per_space=stores_per_space)
+
+    request.node.add_report_section("call", "tally", f"{name}: {tally}")
+    assert examples < ENOUGH or tally.gaps() == []
+
+
+@pytest.mark.parametrize("module", [deeds, model])
+def test_the_model_knows_values_of_the_core_and_no_rule(module: ModuleType) -> None:
+    """A rule that the model shared with the core would be right by definition."""
+    imports = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.ImportFrom)]
+    known = {(node.module or "", alias.name) for node in imports for alias in node.names}
+
+    of_ours = {(name, value) for name, value in known if name.startswith("oncetask")}
+    allowed = {(name, value) for name, values in VALUES.items() for value in values}
+    assert {(name, value) for name, value in of_ours if name != deeds.__name__} <= allowed
+
+
+def test_rows_of_the_model_have_every_stored_field() -> None:
+    """A field that is added to the record is compared."""
+    assert set(deeds.Row.__annotations__) == set(RawTask.__struct_fields__)
