@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from oncetask_core.claims import Claim, Slots, chosen, leased, next_due
 from oncetask_core.decisions import (
     Released,
+    Report,
     Snoozed,
     Success,
     Uids,
@@ -33,18 +34,16 @@ KINDS = ("letter", "parcel")
 KEYS = (None, None, "north", "south")
 _seconds = st.sampled_from([-60, -1, 0, 0, 1, 30, 90]).map(lambda n: n * SECOND)
 _some = st.integers(0, 1000)
-_flags = st.one_of(st.none(), st.booleans())
-_filters = st.builds(
-    TaskFilter,
-    ids=st.one_of(st.none(), st.frozensets(st.integers(0, 30).map("task {}".format), max_size=5)),
-    kinds=st.one_of(st.none(), st.frozensets(st.sampled_from(KINDS))),
-    statuses=st.one_of(st.none(), st.frozensets(st.sampled_from(TaskStatus))),
-    resource_key=st.sampled_from(KEYS),
-    live=_flags,
-    due=_flags,
-    run_out=_flags,
-    generators=_flags,
-    suspects=_flags,
+FILTERS = (
+    TaskFilter(ids=frozenset({"task 0", "task 1", "nobody"})),
+    TaskFilter(kinds=frozenset({"letter"})),
+    TaskFilter(resource_key="north"),
+    TaskFilter(statuses=frozenset({TaskStatus.PENDING, TaskStatus.COMPLETED})),
+    *(TaskFilter(live=flag) for flag in (True, False)),
+    *(TaskFilter(due=flag) for flag in (True, False)),
+    *(TaskFilter(run_out=flag) for flag in (True, False)),
+    *(TaskFilter(live=True, generators=flag) for flag in (True, False)),
+    *(TaskFilter(due=True, suspects=flag) for flag in (True, False)),
 )
 
 
@@ -89,6 +88,10 @@ class Agreement(RuleBasedStateMachine):
         if transition is not None:
             self.world.submit(transition)
 
+    @initialize(tasks=st.lists(new_tasks(), min_size=5, max_size=20))
+    def begin(self, tasks: list[NewTask]) -> None:
+        self.world.add(*tasks)
+
     @rule(tasks=st.lists(new_tasks(), min_size=1, max_size=6))
     def insert(self, tasks: list[NewTask]) -> None:
         self.world.add(*tasks)
@@ -119,6 +122,15 @@ class Agreement(RuleBasedStateMachine):
         self.epoch = max([self.epoch, *epochs])
         self.claims.append(claim)
 
+    @rule(reports=st.lists(st.integers(0, 3), min_size=1, max_size=4))
+    def work(self, reports: list[int]) -> None:
+        self.claim(EVERYTHING, suspects=False)
+        for number, task in enumerate(self._held()):
+            self._submit(conclude(task, self._report(reports[number % len(reports)]), RULES, chance=0.0))
+
+    def _report(self, number: int) -> Report:
+        return (Success("1"), a_failure(self.world.clock), Snoozed(20 * SECOND), Released())[number]
+
     @precondition(lambda self: self._held())
     @rule(number=_some, slots=slots)
     def claim_again(self, *, number: int, slots: dict[str, Slots]) -> None:
@@ -132,9 +144,8 @@ class Agreement(RuleBasedStateMachine):
     @precondition(lambda self: self._held())
     @rule(numbers=st.lists(_some, min_size=1, max_size=4), how=st.integers(0, 3))
     def settle(self, *, numbers: list[int], how: int) -> None:
-        report = (Success("1"), a_failure(self.world.clock), Snoozed(20 * SECOND), Released())[how]
         tasks = [self._pick(number, self._held()) for number in numbers]
-        self.world.submit(*(conclude(task, report, RULES, chance=0.0) for task in tasks))
+        self.world.submit(*(conclude(task, self._report(how), RULES, chance=0.0) for task in tasks))
 
     @precondition(lambda self: self._held())
     @rule(number=_some, by=st.sampled_from([None, SECOND, HOUR]))
@@ -161,7 +172,7 @@ class Agreement(RuleBasedStateMachine):
         self.world.clock.advance(by)
         now = self.world.clock.now()
         run_out = [task for task in self._held() if task.leased_until is not None and task.leased_until <= now]
-        assert self.world.found(run_out=True) == [task.id for task in run_out]
+        assert self.world.found(TaskFilter(run_out=True)) == [task.id for task in run_out]
         self.world.submit(*(expire(task, RULES, at=now, chance=0.0) for task in run_out))
 
     @precondition(lambda self: self._all())
@@ -210,7 +221,7 @@ class Agreement(RuleBasedStateMachine):
         self.world.store.restore(self.world.store.snapshot())
         assert self.world.everything() == before
 
-    @rule(where=st.one_of(st.just(TaskFilter()), _filters), order=st.sampled_from(TaskOrder), limit=st.integers(1, 4))
+    @rule(where=st.sampled_from(FILTERS), order=st.sampled_from(TaskOrder), limit=st.integers(1, 4))
     def find(self, *, where: TaskFilter, order: TaskOrder, limit: int) -> None:
         expected = [task for task in self._all() if matches(where, task, self.world.clock.now())]
         expected.sort(key=lambda task: task.sequence, reverse=order is TaskOrder.NEWEST)
@@ -228,6 +239,12 @@ class Agreement(RuleBasedStateMachine):
         tasks = self._all()
         for key in {(task.kind, task.resource_key) for task in tasks if task.resource_key is not None}:
             assert seat_faults([task for task in tasks if (task.kind, task.resource_key) == key]) == []
+
+    @invariant()
+    def every_index_finds_what_there_is(self) -> None:
+        tasks, now = self._all(), self.world.clock.now()
+        for where in FILTERS:
+            assert self.world.found(where) == [task.id for task in tasks if matches(where, task, now)]
 
     @invariant()
     def tasks_lie_in_the_order_of_their_creation(self) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from oncetask_core.claims import is_claimable
-from oncetask_core.decisions import cancel, deletion, expire, reschedule
+from oncetask_core.decisions import Snoozed, cancel, deletion, expire, reschedule
 from oncetask_core.query import TaskFilter, matches
 from oncetask_core.seats import rightful_head, successors
 from oncetask_core.task import StoreNow
 from oncetask_memory import agenda, line, listing
-from tests.memory.world import HOUR, RULES, SECOND, Task, World, a_rule, a_task, result_of
+from tests.memory.world import HOUR, RULES, SECOND, Task, World, a_claim, a_rule, a_task, result_of
 
 MANY = 2000
 
@@ -129,7 +129,7 @@ def test_what_a_sweep_asks_for_is_found_without_the_crowd(
     crowd.clock.advance(61 * SECOND)
     counter = Counter(monkeypatch)
 
-    assert crowd.found(**where) == expected
+    assert crowd.found(TaskFilter(**where)) == expected
     assert counter.seen <= 2
 
 
@@ -145,20 +145,34 @@ def test_a_page_reads_no_further_than_it_is_long(crowd: World, monkeypatch: pyte
     """A page of an unfiltered listing reads its tasks and one more."""
     counter = Counter(monkeypatch)
 
-    assert len(crowd.found()) == 1000
+    assert len(crowd.found(TaskFilter())) == 1000
     assert counter.seen == 1001
 
 
 def test_entries_that_are_out_of_date_are_thrown_away(world: World) -> None:
     """A task that is moved again and again does not fill the memory."""
-    world.add(a_task("a", wait_until=StoreNow(HOUR)), a_task("b", wait_until=StoreNow(2 * HOUR)))
+    world.add(*(a_task(letter, wait_until=StoreNow(HOUR)) for letter in "bca"))
     for n in range(MANY):
-        world.submit(reschedule(world.everything()["a"], StoreNow(HOUR + n * SECOND)))
+        world.submit(reschedule(world.everything()["a"], StoreNow(HOUR + (n + 1) * SECOND)))
 
     agendas = world.store.space.shelves["DEFAULT"]._agendas
     assert len(agendas["letter"].waiting) < 100
-    world.clock.advance(HOUR + MANY * SECOND)
-    assert [task.id for task in world.claim()] == ["a"]
+    world.clock.advance(2 * HOUR)
+    assert [task.id for task in world.claim()] == ["b", "c", "a"]
+
+
+def test_a_suspect_that_proved_harmless_is_listed_no_more(world: World) -> None:
+    """A sweep for suspects does not meet it again."""
+    world.add(a_task("a"))
+    (task,) = world.claim()
+    world.clock.advance(61 * SECOND)
+    world.submit(expire(task, RULES, at=world.clock.now(), chance=0.0))
+    shelf = world.store.space.shelves["DEFAULT"]
+    before = set(shelf.suspects)
+
+    world.settle(*result_of(world.store.claim(a_claim("lease 2", suspects=True))).tasks, report=Snoozed(SECOND))
+
+    assert (before, shelf.suspects, set(shelf.live)) == ({"a"}, {}, {"a"})
 
 
 @pytest.mark.parametrize("end", ["settled", "cancelled", "deleted"])

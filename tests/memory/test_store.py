@@ -228,12 +228,32 @@ class TestClaiming:
 
         assert taken == [["b"], ["a"], ["d"], []]
 
+    def test_a_group_passes_over_suspects(self, world: World) -> None:
+        """What crashed a worker takes no place of the group, and those behind it join."""
+        world.add(*(a_task(letter, resource_key="north") for letter in "abcdef"))
+        crashed = world.claim(group=6)
+        world.clock.advance(HOUR)
+        world.submit(*(expire(task, RULES, at=world.clock.now(), chance=0.0) for task in crashed if task.id in "bcd"))
+        world.settle(*(task for task in crashed if task.id in "aef"), report=Released())
+
+        assert [task.id for task in world.claim("lease 2", group=3)] == ["a", "e", "f"]
+
     def test_a_kind_that_nobody_created_has_nothing(self, world: World) -> None:
         """It stands on no agenda, also afterwards."""
         claimed = result_of(world.store.claim(a_claim()))
 
         assert (list(claimed.tasks), claimed.next_due) == ([], None)
         assert world.store.space.shelves["DEFAULT"]._agendas == {}
+
+    def test_a_lease_no_longer_holds_what_is_deleted(self, world: World) -> None:
+        """Neither a renewal nor a repeat of the claim meets the deleted task; the lease may be granted others."""
+        world.add(a_task("a"))
+        (a,) = world.claim()
+        result_of(world.store.delete([deletion(a)]))
+        world.add(a_task("b"))
+
+        assert list(result_of(world.store.renew({"lease 1": HOUR})).held) == []
+        assert [task.id for task in world.claim()] == ["b"]
 
     def test_a_renewal_writes_only_what_makes_a_lease_longer(self, world: World) -> None:
         """None asks, less time than is left changes nothing, and more is granted without a new revision."""

@@ -94,9 +94,9 @@ class World:
         """Settle tasks that were claimed, in one call."""
         return self.submit(*(conclude(task, report, RULES, chance=0.0) for task in tasks))
 
-    def found(self, **where: Any) -> list[str]:
-        """Return the ids of what matches."""
-        return [task.id for task in result_of(self.store.find(TaskQuery(where=TaskFilter(**where), limit=1000)))]
+    def found(self, where: TaskFilter) -> list[str]:
+        """Return the ids of what matches, at most a thousand."""
+        return [task.id for task in result_of(self.store.find(TaskQuery(where=where, limit=1000)))]
 
     def seated(self) -> set[str]:
         """Return the unleased tasks that have the seat of their key."""
