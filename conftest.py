@@ -4,7 +4,7 @@ import os
 
 from hypothesis import settings
 
-pytest_plugins = ("pytester", "required_stores", "tests.alone")
+pytest_plugins = ("pytester", "required_stores", "model_summary", "tests.alone")
 
 settings.register_profile("gate", deadline=None, derandomize=True)
 settings.register_profile("quick", settings.get_profile("gate"), max_examples=25)
