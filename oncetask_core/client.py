@@ -314,7 +314,7 @@ def _when(delay: Duration | None, at: datetime | None) -> When | None:
             value=(delay, at), rule="a time is given by delay or by at, not by both", remedy="Choose."
         )
     if delay is not None:
-        return StoreNow(check_duration(delay, "delay"))
+        return StoreNow(check_duration(delay, "delay", error=InvalidTaskError))
     return None if at is None else check_time(at, "at")
 
 

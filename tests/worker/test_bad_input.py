@@ -89,7 +89,7 @@ CREATIONS: list[tuple[str, Action, type[InputError], str]] = [
     ("a key of 600 bytes", lambda m: m.create_task(Keyed("a", "k" * 600)), InvalidTaskError, "512"),
     ("a naive schedule", lambda m: m.create_task(Odd(time=datetime(2030, 1, 1))), InvalidTaskError, "aware"),  # noqa: DTZ001
     ("a naive at", lambda m: m.create_task(Job("a"), at=datetime(2030, 1, 1)), InvalidTaskError, "aware"),  # noqa: DTZ001
-    ("a negative delay", lambda m: m.create_task(Job("a"), delay=-1), ConfigurationError, "-1"),
+    ("a negative delay", lambda m: m.create_task(Job("a"), delay=-1), InvalidTaskError, "-1"),
     ("delay and at", lambda m: m.create_task(Job("a"), delay=1, at=NOON), InvalidTaskError, "not by both"),
     ("a schedule and a delay", lambda m: m.create_task(Odd(time=NOON), delay=1), InvalidTaskError, "not by both"),
     ("a priority of 11", lambda m: m.create_task(Job("a"), priority=11), InvalidTaskError, "11"),
