@@ -35,6 +35,9 @@ from oncetask_core.worker.upkeep import purge
 R = TypeVar("R")
 Duration = timedelta | float
 
+VERBS = ("insert", "get", "find", "count", "claim", "apply", "renew", "delete", "read_control", "write_control")
+"""What makes an object a store."""
+
 
 class TaskClient:
     """Creates and controls the tasks of one environment.
@@ -322,7 +325,7 @@ def _make_store(store: TaskStore | str, env: str | None, seams: Seams) -> TaskSt
     if isinstance(store, str):
         name = current_env() if env is None else check_env(env)
         return store_from_url(store, env=name, clock=seams.clock)
-    if not isinstance(store, TaskStore):
+    if not all(hasattr(store, verb) for verb in VERBS):  # not isinstance: a store may be a proxy
         raise ConfigurationError(value=store, rule="a manager takes a store or its URL", remedy="Try memory://.")
     if env is not None and env != store.env:
         raise ConfigurationError(
