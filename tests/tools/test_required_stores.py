@@ -18,7 +18,8 @@ def bindings(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     """A project with the plugin, a passing binding of memory and a skipped one of sqlite; both are required."""
     folder = pytester.mkdir("bindings")
     shutil.copy(required_stores.__file__, folder / "requiring.py")
-    pytester.makeini("[pytest]\npythonpath = bindings\nmarkers = store: a store\naddopts = -p no:cacheprovider")
+    options = "-p no:cacheprovider --import-mode=importlib"
+    pytester.makeini(f"[pytest]\npythonpath = bindings\nmarkers = store: a store\naddopts = {options}")
     pytester.makeconftest('pytest_plugins = ("requiring",)')
     bind(pytester, "memory", body="pass")
     bind(pytester, "sqlite", body='pytest.skip("not started")')
