@@ -19,8 +19,8 @@ from oncetask_conformance.machine import check_against_model
 
 MEMORY = int(os.environ.get("ONCETASK_MODEL_MEMORY", "500"))
 SQLITE = int(os.environ.get("ONCETASK_MODEL_SQLITE", "100"))
-ENOUGH = 1000
-"""From so many scripts on, a run has to have met everything; shares of fewer scripts are left to chance."""
+ENOUGH = 100
+"""From so many scripts on, a run has to have met everything."""
 VALUES = {
     "oncetask_core.claims": {"Claim"},
     "oncetask_core.query": {"TaskFilter"},
@@ -48,7 +48,11 @@ def test_a_store_does_what_the_model_does(name: str, request: pytest.FixtureRequ
     tally = check_against_model(harness, examples=examples, stores_per_space=stores_per_space)
 
     request.node.add_report_section("call", "tally", f"{name}: {tally}")
-    assert examples < ENOUGH or tally.gaps() == []
+    gaps = tally.gaps() if examples >= ENOUGH else []
+    if gaps:  # what chance left out once, it does not leave out twice
+        again = check_against_model(harness, examples=examples, stores_per_space=stores_per_space)
+        gaps = [gap for gap in again.gaps() if gap in gaps]
+    assert gaps == []
 
 
 @pytest.mark.parametrize("module", [deeds, model])

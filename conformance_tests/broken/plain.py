@@ -251,7 +251,7 @@ class PlainStore:
         if refused is None:
             return Answer(verdict=Verdict.APPLIED, inserted=inserted)
         self.undo(before)
-        return refused
+        return refused if refused.task is None else msgspec.structs.replace(refused, task=self.one(refused.task.id))
 
     def undo(self, before: dict[tuple[str, str], Task]) -> None:
         """Take back what a refused atom has written."""

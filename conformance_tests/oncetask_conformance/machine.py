@@ -12,6 +12,7 @@ as much as the store. Each example runs in an environment of its own.
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -27,6 +28,7 @@ from oncetask_conformance.scripts import (
     BATCHES,
     CONDITIONS,
     ENDINGS,
+    GENERATORS,
     IDS,
     LEASES_FOR,
     PICKS,
@@ -149,8 +151,11 @@ class StoreMachine(Script):
     @precondition(lambda self: self.tasks)
     @rule(pick=PICKS, ending=ENDINGS)
     def settle(self, *, pick: int, ending: Ending) -> None:
-        """End a lease as its holder who knows the newest record."""
-        self.play("settle", [self.settle_of(self.holder(pick), ending)])
+        """End a lease as its holder who knows the newest record; now and then just after a late one has tried."""
+        holder, late = self.holder(pick), self.stale_grants()
+        if late and pick % 3 == 0:
+            self.play("settle late", [self.settle_of(one_of(late, pick), ending)])
+        self.play("settle", [self.settle_of(holder, ending)])
 
     @precondition(lambda self: self.stale_grants())
     @rule(pick=PICKS, ending=ENDINGS)
@@ -290,27 +295,27 @@ class StoreMachine(Script):
         """Delete tasks by records that were read some time ago."""
         self.tally.add("delete late", self.player.delete([one_of(self.looks, pick) for pick in picks]))
 
-    @precondition(lambda self: self.ids(is_ticking))
-    @rule(pick=PICKS, fired=st.integers(0, 3), is_last=_SELDOM, twice=st.booleans())
-    def tick(self, *, pick: int, fired: int, is_last: bool, twice: bool) -> None:
-        """Move a generator on, perhaps by two workers at once."""
+    @rule(pick=PICKS, fired=st.integers(0, 3), how=st.sampled_from(("on", "to its end", "nowhere")), wish=GENERATORS)
+    def tick(self, *, pick: int, fired: int, how: str, wish: Wish) -> None:
+        """Move a generator on, perhaps by two workers at once, or end one whose rule cannot be evaluated."""
+        if not self.ids(is_ticking):
+            self.insert_all("insert a generator", self.new_tasks([replace(wish, id=self.uid("generator"))]))
         seen = self.look(pick, is_ticking)
-        ticks = [self.tick_of(seen, fired, is_last=is_last) for _ in range(1 + twice)]
-        self.play("tick", ticks)
-
-    @precondition(lambda self: self.ids(is_ticking))
-    @rule(pick=PICKS)
-    def break_off(self, *, pick: int) -> None:
-        """End a generator whose rule cannot be evaluated."""
-        seen = self.look(pick, is_ticking)
-        self.play("break off", [move(seen, BreakOff(seen=seen.row, text="no such zone", at=self.player.now))])
+        if how == "nowhere":
+            moves = [move(seen, BreakOff(seen=seen.row, text="no such zone", at=self.player.now))]
+        else:
+            moves = [self.tick_of(seen, fired, is_last=how == "to its end") for _ in range(1 + pick % 2)]
+        self.play("tick", moves)
+        self.tally.add_fact(f"moved a generator {how}")
 
     @rule(conditions=CONDITIONS, newest=st.booleans(), limit=st.sampled_from((1, 2, 3, 100)))
     def find_and_count(self, *, conditions: Sequence[Asked], newest: bool, limit: int) -> None:
-        """List what matches, to the last page, and count it."""
+        """List what matches, to the last page, and count it; count what matches each condition alone, too."""
         asked = where(conditions, now=self.player.now)
         found = self.player.find(asked, TaskOrder.NEWEST if newest else TaskOrder.OLDEST, limit=limit)
         count = self.player.count(asked)
+        for one in conditions:
+            self.player.count(where([one], now=self.player.now))
         self.tally.add("find and count", [("nothing", "one page", "pages")[bool(count) + (len(found) > limit)]])
 
     @rule(ids=st.frozensets(st.sampled_from((*IDS, "unknown")), max_size=4))

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
+from msgspec.structs import replace
+
 from oncetask_conformance.deeds import Row
 from oncetask_conformance.harness import RAW_FIELDS, SEATS, Harness, RawTask, Space
 from oncetask_conformance.model import Model
@@ -174,19 +176,23 @@ class Player:
         rows = self.model.find(where, self.now)
         if order is TaskOrder.NEWEST:
             rows.reverse()
-        found: list[OnceTask[object]] = []
-        query = TaskQuery(where=where, order=order, limit=limit)
-        while True:
-            page = self._ask(self.store.find(query))
-            found += page.tasks
-            full = len(page.tasks) == limit
-            if len(page.tasks) > limit or (page.cursor is not None and not full):
-                raise AssertionError(f"a page of {limit} has {len(page.tasks)} tasks and the cursor {page.cursor}")
-            if page.cursor is None:
-                break
-            query = TaskQuery(where=where, order=order, limit=limit, cursor=page.cursor)
+        found = self._paged(TaskQuery(where=where, order=order, limit=limit), most=len(rows))
         _same(f"what {where} finds", [task.id for task in found], [row["id"] for row in rows])
         return [self._both(task, row) for task, row in zip(found, rows, strict=True)]
+
+    def _paged(self, query: TaskQuery, *, most: int) -> list[OnceTask[object]]:
+        """Return the tasks of all pages; listings that go on for ever are cut off when they have too many."""
+        found: list[OnceTask[object]] = []
+        while len(found) <= most:
+            page = self._ask(self.store.find(query))
+            found += page.tasks
+            size = len(page.tasks)
+            if size > query.limit or (page.cursor is not None and size < query.limit):
+                raise AssertionError(f"a page of {query.limit} has {size} tasks and the cursor {page.cursor}")
+            if page.cursor is None:
+                break
+            query = replace(query, cursor=page.cursor)
+        return found
 
     def count(self, where: TaskFilter) -> int:
         """Return how many tasks match."""

@@ -16,7 +16,7 @@ from oncetask_core.recurrence import Recurrence
 from oncetask_core.status import TaskStatus
 from oncetask_core.task import NewTask, StoreNow
 
-IDS = "abcdefgh"
+IDS = ("a", "A", "b", "c", "d", "e", "f", "%")
 SLOT = 10 * MINUTE
 PICKS = st.integers(0, 99)
 """Which of several; modulo their number."""
@@ -96,14 +96,13 @@ class Wish:
         )
 
 
-WISHES = st.builds(
-    Wish,
-    st.sampled_from(IDS),
-    st.sampled_from(SHAPES),
-    WAITS,
-    st.sampled_from((0, 0, 0, 1, -1, 10, -10)),
-    st.sampled_from(_EXTRAS),
-)
+def _wishes(shapes: Sequence[Shape]) -> st.SearchStrategy[Wish]:
+    priorities = st.sampled_from((0, 0, 0, 1, -1, 10, -10))
+    return st.builds(Wish, st.sampled_from(IDS), st.sampled_from(shapes), WAITS, priorities, st.sampled_from(_EXTRAS))
+
+
+WISHES = _wishes(SHAPES)
+GENERATORS = _wishes([shape for shape in SHAPES if shape.generates])
 
 LEASES_FOR = st.sampled_from((10 * SECOND, MINUTE, 10 * MINUTE))
 RENEWALS = st.sampled_from((None, NO_DELAY, 5 * SECOND, MINUTE, 20 * MINUTE))
@@ -204,7 +203,7 @@ class Asked:
 
 
 _ASKED = st.sampled_from((
-    *(Asked("ids", frozenset(ids)) for ids in ("", "a", "abcx")),
+    *(Asked("ids", frozenset(ids)) for ids in ((), ("a",), ("A", "b", "%", "unknown"))),
     *(Asked("kinds", frozenset(kinds)) for kinds in ((), (PARCEL,), (LETTER, PALLET))),
     *(Asked("statuses", frozenset({status})) for status in TaskStatus),
     Asked("statuses", frozenset({TaskStatus.PENDING, TaskStatus.CANCELLED, TaskStatus.LEASED})),
