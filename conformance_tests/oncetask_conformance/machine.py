@@ -143,10 +143,16 @@ class StoreMachine(Script):
         self.take_all("claim all", lease_for)
 
     @precondition(lambda self: self.claims)
-    @rule(pick=PICKS)
-    def claim_again(self, *, pick: int) -> None:
-        """Repeat a claim whose reply was lost, or that arrives late."""
-        self.take("claim again", one_of(self.claims, pick))
+    @rule(pick=PICKS, ending=ENDINGS)
+    def claim_again(self, *, pick: int, ending: Ending) -> None:
+        """Repeat a claim whose reply was lost, or that arrives late: then its lease may be granted a second time."""
+        if pick % 2 and not self.ids(self.is_due):
+            self.wait_for_due()
+        claim = one_of(self.claims, pick)
+        self.take("claim again", claim)
+        earlier = [grant for grant in self.stale_grants() if grant.row["lease_uid"] == claim.lease_uid]
+        if earlier:
+            self.play("settle late", [self.settle_of(one_of(earlier, pick), ending)])
 
     @precondition(lambda self: self.tasks)
     @rule(pick=PICKS, ending=ENDINGS)
