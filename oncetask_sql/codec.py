@@ -3,10 +3,12 @@
 `decode` reads a row by position, because it runs for every task that is claimed; `encode` writes by name.
 """
 
+import reprlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -65,7 +67,20 @@ def decode(row: Row) -> Task:
     try:
         return _checked(_record(row))
     except (ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
-        raise UnreadableRowError(row, f"{type(error).__name__}: {error}") from error
+        raise UnreadableRowError(row, _fault(row) or str(error)) from error
+
+
+def _fault(row: Row) -> str | None:
+    """Return which column cannot be read, what it holds, and why: slow, and asked of rows that have failed alone."""
+    for name, value in zip(COLUMNS, row, strict=False):
+        if value is None and name in _OPTIONAL:
+            continue
+        try:
+            _READERS.get(name, _check_text)(value)
+        except (ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
+            shown = reprlib.repr(value)
+            return f"column {name!r} holds {shown}: {error}"
+    return None
 
 
 def _record(row: Row) -> Task:
@@ -142,6 +157,33 @@ def _check_texts(joined: str, payload: object) -> None:
     joined.encode()
 
 
+def _check_text(value: object) -> None:
+    if type(value) is not str:
+        raise TypeError("it must be text")
+    value.encode()
+
+
+def _check_number(value: object) -> None:
+    if type(value) is not int:
+        raise TypeError("it must be an integer")
+
+
+_TYPES: Final[Mapping[str, Any]] = {name: OnceTask.__annotations__[name] for name in COLUMNS}
+_OPTIONAL: Final = frozenset(name for name, kind in _TYPES.items() if NoneType in get_args(kind))
+_TIMES: Final = tuple(name for name, kind in _TYPES.items() if datetime in (kind, *get_args(kind)))
+_NUMBERS: Final = tuple(name for name, kind in _TYPES.items() if kind in (int, bool))
+_READERS: Final[Mapping[str, Callable[[Any], object]]] = {
+    **dict.fromkeys(_TIMES, from_micros),
+    **dict.fromkeys(_NUMBERS, _check_number),
+    "headers": _headers.decode,
+    "settled_by": _settled_by.decode,
+    "errors": _errors.decode,
+    "recurrence": _recurrence.decode,
+    "outcome": Outcome,
+}
+"""What reads or checks a column; the others are text."""
+
+
 def _to_json(value: object) -> str:
     return _json.encode(value).decode()
 
@@ -155,14 +197,7 @@ def _to_rule(value: Recurrence | None) -> str | None:
 
 
 _ENCODERS: Mapping[str, Callable[[Any], object]] = {
-    "created_at": _to_time,
-    "wait_until": _to_time,
-    "order_at": _to_time,
-    "leased_until": _to_time,
-    "started_at": _to_time,
-    "cancelled_at": _to_time,
-    "done_at": _to_time,
-    "occurrence_timestamp": _to_time,
+    **dict.fromkeys(_TIMES, _to_time),
     "headers": _to_json,
     "settled_by": _to_json,
     "errors": _to_json,
