@@ -164,7 +164,7 @@ def _check_text(value: object) -> None:
 
 
 def _check_number(value: object) -> None:
-    if type(value) is not int:
+    if not isinstance(value, int):
         raise TypeError("it must be an integer")
 
 
