@@ -8,12 +8,18 @@ from calendar import isleap, monthrange
 from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
+from math import gcd
 from typing import NamedTuple
 
 from oncetask_core.recurrence.parsing import DAILY, MONTHLY, WEEKLY, YEARLY, Parts
 
 DAYS_OF_WEEK = 7
 CYCLE = 400
+PERIODS = (CYCLE, CYCLE * 12, 20_871, 146_097)
+"""How many years, months, weeks and days 400 years have: after them the calendar begins anew."""
+MOST_DAYS = 20_000
+LAST_YEAR = 9990
+"""Rules end before it, so that no zone leads out of the calendar."""
 LEAST_WEEK = 4
 """A week belongs to the year that has at least so many of its days (RFC 5545, WKST)."""
 
@@ -160,26 +166,33 @@ def period_of(parts: Parts, ordinal: int) -> int:
 def periods(parts: Parts, filters: Filters, *, start: date, after: int) -> Iterator[tuple[int, ...]]:
     """Yield the days of each period that counts, as ordinals, from the period of the ordinal `after` on.
 
-    Ends when the calendar does, or when cycles of 400 years have shown that nothing comes any more.
+    Ends when the calendar does, or when nothing comes any more: after the years in which a rule's intervals and the
+    calendar's 400 years come together again, or after `MOST_DAYS` beyond the first 400 years.
     """
     origin, least = period_of(parts, start.toordinal()), period_of(parts, after)
     first_year = date.fromordinal(after).year - (parts.freq == WEEKLY)
     pending: list[int] = []
     current = None
-    idle = 0
-    for year in range(max(first_year, 1), 10_000):
+    idle = looked = 0
+    cycle = CYCLE * parts.interval // gcd(parts.interval, PERIODS[parts.freq])
+    for year in range(first_year, LAST_YEAR):
         idle += 1
-        if idle > CYCLE * (1 + parts.interval // CYCLE):
-            return
+        if idle > cycle or (idle > CYCLE and looked > MOST_DAYS):
+            break
         begin = date(year, 1, 1).toordinal()
-        for day in days_of(filters, year):
+        opening = period_of(parts, begin)
+        if opening + (origin - opening) % parts.interval > period_of(parts, begin + 365):
+            continue
+        days = days_of(filters, year)
+        looked += len(days)
+        for day in days:
             period = period_of(parts, begin + day)
             if period < least or period < origin or (period - origin) % parts.interval:
                 continue
             if period != current:
                 if pending:
                     yield tuple(pending)
-                pending, current, idle = [], period, 0
+                pending, current, idle, looked = [], period, 0, 0
             pending.append(begin + day)
     if pending:
         yield tuple(pending)

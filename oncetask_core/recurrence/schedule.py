@@ -9,6 +9,7 @@ import msgspec
 
 from oncetask_core.errors import InvalidRecurrenceError
 from oncetask_core.limits import check_time
+from oncetask_core.recurrence.days import LAST_YEAR
 from oncetask_core.recurrence.instants import zone_of
 from oncetask_core.recurrence.parsing import parse
 from oncetask_core.recurrence.rule import Recurrence
@@ -16,6 +17,8 @@ from oncetask_core.recurrence.slots import slots_from
 
 MAX_FIRED = 100
 MAX_DATES = 1000
+MAX_PREVIEW = 10_000
+FIRST_YEAR = 2
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -66,14 +69,19 @@ def validate(recurrence: Recurrence) -> None:
 
 
 def check_start(start: object) -> None:
-    """Refuse a dtstart that is no aware time of whole seconds.
+    """Refuse a dtstart that is no aware time of whole seconds, or too near to the ends of the calendar.
 
     Raises:
         InvalidRecurrenceError: It is not.
     """
-    if _aware(start, "dtstart").microsecond:
+    moment = _aware(start, "dtstart")
+    if moment.microsecond:
         raise InvalidRecurrenceError(
             value=start, rule="dtstart is in whole seconds", remedy="Use dtstart.replace(microsecond=0)."
+        )
+    if not FIRST_YEAR <= moment.year < LAST_YEAR:
+        raise InvalidRecurrenceError(
+            value=start, rule=f"dtstart lies in the years {FIRST_YEAR} to {LAST_YEAR - 1}", remedy="Correct it."
         )
 
 
@@ -162,13 +170,24 @@ def resume(recurrence: Recurrence, *, after: datetime) -> Cursor | None:
 
 
 def preview(recurrence: Recurrence, count: int, *, after: datetime | None = None) -> tuple[datetime, ...]:
-    """Return the next `count` occurrences after a time, by default from the first on.
+    """Return the next `count` occurrences after a time, by default from the first on; fewer if the rule ends.
+
+    Args:
+        recurrence: The recurrence.
+        count: How many, at most 10,000.
+        after: An aware time.
 
     Raises:
-        InvalidRecurrenceError: The recurrence is malformed, out of bounds or empty.
+        InvalidRecurrenceError: The recurrence is malformed, out of bounds or empty, or an argument is none.
     """
     validate(recurrence)
-    start = first(recurrence) if after is None else resume(recurrence, after=after)
+    if type(count) is not int or not 0 <= count <= MAX_PREVIEW:
+        raise InvalidRecurrenceError(
+            value=count,
+            rule=f"a preview has 0 to {MAX_PREVIEW} occurrences",
+            remedy="Ask for the next ones by `after`.",
+        )
+    start = first(recurrence) if after is None else resume(recurrence, after=_aware(after, "after"))
     if start is None:
         return ()
     return tuple(cursor.slot for cursor in islice(_numbered(recurrence, start.slot, start.used), count))

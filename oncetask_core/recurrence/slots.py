@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from oncetask_core.errors import InvalidRecurrenceError
-from oncetask_core.recurrence.days import CYCLE, Filters, days_of, filters_of, is_empty, periods
+from oncetask_core.recurrence.days import CYCLE, LAST_YEAR, Filters, days_of, filters_of, is_empty, periods
 from oncetask_core.recurrence.instants import instant_of, local_of, zone_of
 from oncetask_core.recurrence.parsing import DAILY, FREQUENCIES, HOURLY, MINUTELY, Parts, parse, until_of
 from oncetask_core.recurrence.rule import Recurrence
@@ -19,7 +19,6 @@ MAX_STEPS = 2_500
 IDLE_PERIODS = (100, 100, 60, 1)
 """After so many periods (years, months, weeks, days) without a place for BYSETPOS none will have one: they differ only
 by length and first weekday, and each sort comes within 40 years."""
-LAST_YEAR = 9990
 DAY = timedelta(days=1)
 UNITS = {HOURLY: timedelta(hours=1), MINUTELY: timedelta(minutes=1)}
 SECOND = timedelta(seconds=1)

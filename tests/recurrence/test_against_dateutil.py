@@ -81,7 +81,8 @@ def a_rule(chance: random.Random) -> str:
     freq = chance.choice(["YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY"])
     parts = [f"FREQ={freq}"]
     if chance.random() < 0.4:
-        parts.append(f"INTERVAL={chance.choice([1, 2, 3, 4, 5, 7, 10, 12, 13])}")
+        rare = [28, 60, 90] if freq == "YEARLY" else []
+        parts.append(f"INTERVAL={chance.choice([1, 2, 3, 4, 5, 7, 10, 12, 13, *rare])}")
     for name, numbers in NUMBERS.items():
         if chance.random() < 0.25:
             chosen = chance.sample(list(numbers), chance.randint(1, 3))

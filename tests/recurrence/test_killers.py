@@ -1,5 +1,6 @@
 """Rules for which python-dateutil hangs, runs for seconds or fails: ours answer, or refuse, at once."""
 
+import sys
 import time
 from datetime import UTC, datetime
 
@@ -39,6 +40,9 @@ ANSWERED = [
     "FREQ=DAILY;UNTIL=20991231",
 ]
 
+BOUND = 50 if sys.gettrace() is None else 250
+"""Milliseconds of CPU time; measuring coverage makes everything some times slower."""
+
 
 def milliseconds(call: object, *arguments: object, **options: object) -> float:
     """Return the least CPU time of three calls."""
@@ -58,7 +62,7 @@ def test_rules_that_cannot_occur_are_refused_at_once(rule: str) -> None:
         with pytest.raises(InvalidRecurrenceError):
             preview(Recurrence(rrule=rule, dtstart=LONG_AGO), 1)
 
-    assert milliseconds(refuse) <= 50
+    assert milliseconds(refuse) <= BOUND
 
 
 @pytest.mark.parametrize("rule", ANSWERED)
@@ -68,9 +72,9 @@ def test_every_call_answers_at_once_however_long_ago_the_rule_began(rule: str) -
     begin = first(recurrence)
     assert begin is not None
 
-    assert milliseconds(first, recurrence) <= 50
-    assert milliseconds(following, recurrence, begin) <= 50
-    assert milliseconds(due, recurrence, begin, now=NOW) <= 50
+    assert milliseconds(first, recurrence) <= BOUND
+    assert milliseconds(following, recurrence, begin) <= BOUND
+    assert milliseconds(due, recurrence, begin, now=NOW) <= BOUND
     after = due(recurrence, begin, now=NOW).next
     assert after is not None
     assert after.slot > NOW
@@ -83,5 +87,5 @@ def test_counting_over_a_long_time_is_bounded() -> None:
     begin = first(recurrence)
     assert begin is not None
 
-    assert milliseconds(due, recurrence, begin, now=NOW) <= 50
+    assert milliseconds(due, recurrence, begin, now=NOW) <= BOUND
     assert due(recurrence, begin, now=NOW).next is None

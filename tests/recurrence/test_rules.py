@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from oncetask import InvalidRecurrenceError, Recurrence, preview
-from oncetask_core.recurrence import Cursor, Due, due, first, following, occurrence_id, resume, validate
+from oncetask_core.recurrence import Cursor, Due, due, first, following, occurrence_id, parsing, resume, validate
 
 START = datetime(2030, 1, 1, 9, 0, tzinfo=UTC)
 
@@ -40,6 +40,7 @@ def days(text: str, count: int = 4, **options: object) -> list[str]:
         ("FREQ=HOURLY;INTERVAL=6", ["2030-01-01 09:00", "2030-01-01 15:00"]),
         ("FREQ=MINUTELY;INTERVAL=90", ["2030-01-01 09:00", "2030-01-01 10:30"]),
         ("freq=daily", None),
+        ("FREQ=FORTNIGHTLY", None),
         ("FREQ=DAILY;", None),
         ("FREQ=DAILY;COUNT=0", None),
         ("FREQ=DAILY;INTERVAL=0", None),
@@ -201,3 +202,76 @@ def test_bad_recurrences_are_explained(options: dict[str, object], says: str) ->
 def test_occurrence_ids_are_those_of_the_go_library() -> None:
     """Generator, `_occ_`, and the slot in whole seconds of UTC."""
     assert occurrence_id("report", START) == "report_occ_2030-01-01T09:00:00Z"
+
+
+def test_a_slot_before_a_gap_of_centuries_is_not_lost() -> None:
+    """Nor is the one after it."""
+    found = days("FREQ=DAILY;INTERVAL=60;BYYEARDAY=-238;BYDAY=TH", 3, dtstart=datetime(2029, 6, 2, tzinfo=UTC))
+
+    assert found == ["2194-05-08 00:00", "2217-05-08 00:00", "2892-05-08 00:00"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FREQ=HOURLY", ["9989-12-31 22:30", "9989-12-31 23:30"]),
+        ("FREQ=DAILY", ["9989-12-31 22:30"]),
+        ("FREQ=YEARLY;BYMONTH=1,12;BYMONTHDAY=31", ["9989-12-31 22:30"]),
+        ("FREQ=HOURLY;BYMONTH=6", None),
+    ],
+)
+def test_rules_end_before_the_calendar_does(text: str, expected: list[str] | None) -> None:
+    """What does not occur before that is refused."""
+    for zone in (None, "America/New_York"):
+        recurrence = rule(text, dtstart=datetime(9989, 12, 31, 22, 30, tzinfo=UTC), timezone=zone)
+        if expected is None:
+            with pytest.raises(InvalidRecurrenceError, match="at least one occurrence"):
+                preview(recurrence, 5)
+        else:
+            assert [f"{slot:%Y-%m-%d %H:%M}" for slot in preview(recurrence, 5)] == expected
+
+
+@pytest.mark.parametrize("year", [1, 9990])
+def test_a_start_at_the_ends_of_the_calendar_is_refused(year: int) -> None:
+    """Local times would lie outside the years that can be told."""
+    with pytest.raises(InvalidRecurrenceError, match="years 2 to 9989"):
+        validate(rule("FREQ=DAILY", dtstart=datetime(year, 1, 1, tzinfo=UTC)))
+
+
+def test_a_rule_that_another_reader_finds_empty_for_its_own_start_is_read() -> None:
+    """Whether hours can be reached depends on where the rule begins."""
+    assert days("FREQ=HOURLY;INTERVAL=2;BYHOUR=1,3", 2) == ["2030-01-02 01:00", "2030-01-02 03:00"]
+
+
+def test_a_rule_that_has_ended_has_nothing_to_show() -> None:
+    """After its last slot there is no next one, for a preview and for a generator that is reset."""
+    ended = rule("FREQ=DAILY;UNTIL=20300102")
+
+    assert preview(ended, 3, after=datetime(2031, 1, 1, tzinfo=UTC)) == ()
+    assert resume(ended, after=datetime(2031, 1, 1, tzinfo=UTC)) is None
+    assert resume(rule("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"), after=START) is None
+
+
+@pytest.mark.parametrize("count", [-1, 10_001, 2.0, "3", True])
+def test_a_preview_of_no_number_is_refused(count: object) -> None:
+    """The error names it."""
+    with pytest.raises(InvalidRecurrenceError, match="0 to 10000 occurrences"):
+        preview(rule("FREQ=DAILY"), count)  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize("after", [datetime(2030, 1, 1), date(2030, 1, 1), "2030-01-01"])  # noqa: DTZ001 - on purpose
+def test_a_preview_after_no_time_is_refused(after: object) -> None:
+    """A naive time could mean any zone."""
+    with pytest.raises(InvalidRecurrenceError, match="aware datetime"):
+        preview(rule("FREQ=DAILY"), 3, after=after)  # type: ignore[arg-type]  # on purpose
+
+
+def test_what_a_second_reader_refuses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that two readers read differently runs for nobody."""
+
+    def refuse(text: str, **_: object) -> None:
+        raise ValueError(f"not for me: {text}")
+
+    monkeypatch.setattr(parsing, "rrulestr", refuse)
+    with pytest.raises(InvalidRecurrenceError, match=r"follows RFC 5545 \(not for me: FREQ=DAILY;INTERVAL=9\)"):
+        validate(rule("FREQ=DAILY;INTERVAL=9;UNTIL=20310101"))
