@@ -1,7 +1,6 @@
 """From local times to instants, where clocks are changed."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from oncetask_core.errors import InvalidRecurrenceError
@@ -9,7 +8,6 @@ from oncetask_core.errors import InvalidRecurrenceError
 HOUR = timedelta(hours=1)
 
 
-@lru_cache(maxsize=256)
 def zone_of(name: str | None) -> tzinfo:
     """Return the zone of this IANA name; None means UTC.
 
@@ -20,7 +18,7 @@ def zone_of(name: str | None) -> tzinfo:
         return UTC
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
         raise InvalidRecurrenceError(
             value=name, rule="timezone is an IANA name such as Europe/Berlin", remedy="Correct it, or leave it out."
         ) from error
@@ -32,11 +30,13 @@ def instant_of(local: datetime, zone: tzinfo, *, shift: bool) -> datetime | None
     A time that occurs twice means its first occurrence. One that does not exist is moved forward by the length of
     the gap, or has no instant.
     """
-    first = local.replace(tzinfo=zone, fold=0)
-    instant = first.astimezone(UTC)
-    if zone is UTC or instant.astimezone(zone).replace(tzinfo=None) == local:
-        return instant
-    return instant if shift else None
+    instant = shifted(local, zone)
+    return instant if shift or zone is UTC or local_of(instant, zone) == local else None
+
+
+def shifted(local: datetime, zone: tzinfo) -> datetime:
+    """Return the instant of a local time; one that does not exist is moved forward by the length of the gap."""
+    return local.replace(tzinfo=zone, fold=0).astimezone(UTC)
 
 
 def local_of(instant: datetime, zone: tzinfo) -> datetime:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +16,7 @@ MAX_TEXT = 1024
 MAX_INTERVAL = 10_000
 MAX_COUNT = 5_000
 MAX_LIST = 366
+MAX_TIMES = 1440
 
 FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY")
 YEARLY, MONTHLY, WEEKLY, DAILY, HOURLY, MINUTELY, SECONDLY = range(7)
@@ -104,6 +106,9 @@ def _check_combination(text: str, parts: Parts) -> None:
     days = (parts.bymonth, parts.byweekno, parts.byyearday, parts.bymonthday, parts.byday)
     if parts.bysetpos and not any((*days, parts.byhour, parts.byminute, parts.bysecond)):
         raise refused(text, "BYSETPOS chooses among what another BY part gives", "Add one, or leave BYSETPOS out.")
+    times = prod(max(len(numbers), 1) for numbers in (parts.byhour, parts.byminute, parts.bysecond))
+    if parts.freq <= DAILY and times > MAX_TIMES:
+        raise refused(text, f"BYHOUR, BYMINUTE and BYSECOND give at most {MAX_TIMES:,} times", "Use FREQ=SECONDLY.")
 
 
 def _check_with_dateutil(body: str) -> None:

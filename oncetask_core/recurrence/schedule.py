@@ -3,23 +3,23 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 
 import msgspec
 
-from oncetask_core.errors import InvalidRecurrenceError
+from oncetask_core.errors import InvalidRecurrenceError, InvalidTaskError
 from oncetask_core.limits import check_time
-from oncetask_core.recurrence.days import LAST_YEAR
 from oncetask_core.recurrence.instants import zone_of
 from oncetask_core.recurrence.parsing import parse
+from oncetask_core.recurrence.periods import LAST_YEAR
 from oncetask_core.recurrence.rule import Recurrence
-from oncetask_core.recurrence.slots import slots_from
+from oncetask_core.recurrence.search import Search
+from oncetask_core.recurrence.slots import FIRST_YEAR, slots_from
 
 MAX_FIRED = 100
 MAX_DATES = 1000
 MAX_PREVIEW = 10_000
-FIRST_YEAR = 2
-_INSTANT = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -55,17 +55,15 @@ def validate(recurrence: Recurrence) -> None:
             raise InvalidRecurrenceError(
                 value=getattr(recurrence, name), rule=f"{name} is one of {', '.join(choices)}", remedy="Choose one."
             )
-    for dates in (recurrence.exdates, recurrence.rdates):
-        if len(dates) > MAX_DATES:
-            raise InvalidRecurrenceError(
-                value=len(dates), rule=f"a recurrence lists at most {MAX_DATES} dates", remedy="Use a rule."
-            )
-        for day in dates:
-            _aware(day, "a date of exdates or rdates")
+    for name in ("exdates", "rdates"):
+        _check_dates(getattr(recurrence, name), name)
     if first(recurrence) is None:
         raise InvalidRecurrenceError(
             value=recurrence.rrule, rule="a recurrence has at least one occurrence", remedy="It has no occurrence."
         )
+    if parse(recurrence.rrule).count is not None:
+        for _ in _numbered(recurrence, _begin(recurrence), search=Search(recurrence.rrule)):
+            pass
 
 
 def check_start(start: object) -> None:
@@ -74,14 +72,29 @@ def check_start(start: object) -> None:
     Raises:
         InvalidRecurrenceError: It is not.
     """
-    moment = _aware(start, "dtstart")
+    _check_second(start, "dtstart")
+
+
+def _check_dates(dates: object, name: str) -> None:
+    if not isinstance(dates, tuple):
+        raise InvalidRecurrenceError(value=dates, rule=f"{name} is a tuple of datetimes", remedy="Pass a tuple.")
+    if len(dates) > MAX_DATES:
+        raise InvalidRecurrenceError(
+            value=len(dates), rule=f"{name} has at most {MAX_DATES} dates", remedy="Use a rule instead."
+        )
+    for one in dates:
+        _check_second(one, f"a date of {name}")
+
+
+def _check_second(value: object, name: str) -> None:
+    moment = _aware(value, name)
     if moment.microsecond:
         raise InvalidRecurrenceError(
-            value=start, rule="dtstart is in whole seconds", remedy="Use dtstart.replace(microsecond=0)."
+            value=value, rule=f"{name} is in whole seconds", remedy="Use replace(microsecond=0)."
         )
     if not FIRST_YEAR <= moment.year < LAST_YEAR:
         raise InvalidRecurrenceError(
-            value=start, rule=f"dtstart lies in the years {FIRST_YEAR} to {LAST_YEAR - 1}", remedy="Correct it."
+            value=value, rule=f"{name} lies in the years {FIRST_YEAR} to {LAST_YEAR - 1}", remedy="Correct it."
         )
 
 
@@ -90,19 +103,32 @@ def _aware(value: object, name: str) -> datetime:
         raise InvalidRecurrenceError(
             value=value, rule=f"{name} is an aware datetime", remedy="Add a tzinfo, such as datetime.UTC."
         )
-    return check_time(value, name)
+    try:
+        return check_time(value, name)
+    except InvalidTaskError as error:
+        raise InvalidRecurrenceError(value=error.value, rule=error.rule, remedy=error.remedy) from error
 
 
-def _numbered(recurrence: Recurrence, point: datetime, used: int = 0) -> Iterator[Cursor]:
-    """Yield the slots at `point` or later with their numbers, without the excluded ones, up to COUNT."""
+def _numbered(
+    recurrence: Recurrence, point: datetime, used: int = 0, *, search: Search | None = None
+) -> Iterator[Cursor]:
+    """Yield the slots at `point` or later with their numbers, without the excluded ones, up to COUNT.
+
+    Args:
+        recurrence: The recurrence.
+        point: Where to begin.
+        used: The number of the first slot at `point` or later.
+        search: What all slots together may take; without it the rule's COUNT was found to be affordable.
+    """
     count = parse(recurrence.rrule).count
+    search = search or Search(recurrence.rrule)
     excluded = {day.astimezone(UTC) for day in recurrence.exdates}
     added = sorted({day.astimezone(UTC) for day in recurrence.rdates if day.astimezone(UTC) >= point})
     number = used
 
     def of_rule() -> Iterator[Cursor]:
         nonlocal number
-        for slot in slots_from(recurrence, point):
+        for slot in slots_from(recurrence, point, search):
             if count is not None and number >= count:
                 return
             yield Cursor(slot, number)
@@ -115,10 +141,13 @@ def _numbered(recurrence: Recurrence, point: datetime, used: int = 0) -> Iterato
             yield Cursor(cursor.slot, cursor.used if cursor.used >= 0 else number)
 
 
+def _begin(recurrence: Recurrence) -> datetime:
+    return min([recurrence.dtstart, *recurrence.rdates]).astimezone(UTC)
+
+
 def first(recurrence: Recurrence) -> Cursor | None:
     """Return the first occurrence, at DTSTART or later; None if there is none."""
-    point = min([recurrence.dtstart, *recurrence.rdates]).astimezone(UTC)
-    return next(_numbered(recurrence, point), None)
+    return next(_numbered(recurrence, _begin(recurrence)), None)
 
 
 def following(recurrence: Recurrence, cursor: Cursor) -> Cursor | None:
@@ -136,37 +165,59 @@ def due(recurrence: Recurrence, cursor: Cursor, *, now: datetime, limit: int = M
     if cursor.slot > now:
         return Due(fire=(), next=cursor)
     if recurrence.catch_up == "all":
-        upcoming = list(islice(_numbered(recurrence, cursor.slot, cursor.used), limit + 1))
-        fired = [later for later in upcoming if later.slot <= now][:limit]
-        rest = upcoming[len(fired) :]
-        return Due(fire=tuple(later.slot for later in fired), next=rest[0] if rest else None)
-    latest, following_ = _around(recurrence, cursor, now)
-    return Due(fire=(cursor.slot if recurrence.catch_up == "coalesce" else latest,), next=following_)
+        return _all_due(recurrence, cursor, now, limit=limit)
+    upcoming = _after(recurrence, cursor, now)
+    slot = cursor.slot if recurrence.catch_up == "coalesce" else _latest(recurrence, cursor, now)
+    return Due(fire=(slot,), next=upcoming)
 
 
-def _around(recurrence: Recurrence, cursor: Cursor, now: datetime) -> tuple[datetime, Cursor | None]:
-    """Return the latest slot up to now and the first after it."""
-    latest = cursor.slot
-    seek = cursor
+def _all_due(recurrence: Recurrence, cursor: Cursor, now: datetime, *, limit: int) -> Due:
+    """Return all missed slots; fewer, if the search for more of them would take too long."""
+    met: list[Cursor] = []
+    try:
+        for later in islice(_numbered(recurrence, cursor.slot, cursor.used), limit + 1):
+            met.append(later)
+            if later.slot > now:
+                break
+    except InvalidRecurrenceError:
+        if len(met) <= 1:
+            raise
+    else:
+        if len(met) <= limit and (not met or met[-1].slot <= now):
+            return Due(fire=tuple(later.slot for later in met), next=None)
+    return Due(fire=tuple(later.slot for later in met[:-1]), next=met[-1])
+
+
+def _after(recurrence: Recurrence, cursor: Cursor, time: datetime) -> Cursor | None:
+    """Return the first slot after a time, as a generator that stands at `cursor` reaches it."""
+    if time.year >= LAST_YEAR:
+        return None
     if parse(recurrence.rrule).count is None:
-        upcoming = next(_numbered(recurrence, now + _INSTANT, cursor.used), None)
-        if recurrence.catch_up == "coalesce":
-            return latest, upcoming
-    for later in _numbered(recurrence, seek.slot, seek.used):
-        if later.slot > now:
-            return latest, later
-        latest = later.slot
-    return latest, None
+        seconds = time.replace(microsecond=0) + _SECOND
+        return next(_numbered(recurrence, max(seconds, cursor.slot), cursor.used), None)
+    return next((later for later in _numbered(recurrence, cursor.slot, cursor.used) if later.slot > time), None)
+
+
+def _latest(recurrence: Recurrence, cursor: Cursor, now: datetime) -> datetime:
+    """Return the latest slot up to now, which is `cursor.slot` or a later one, by halving the time in which it lies."""
+    if parse(recurrence.rrule).count is not None:
+        missed = takewhile(lambda later: later.slot <= now, _numbered(recurrence, cursor.slot, cursor.used))
+        return max((later.slot for later in missed), default=cursor.slot)
+    low, high = cursor.slot, now.replace(microsecond=0)
+    while low < high:
+        middle = low + ((high - low) // _SECOND + 1) // 2 * _SECOND
+        later = next(_numbered(recurrence, middle, cursor.used), None)
+        if later is None or later.slot > now:
+            high = middle - _SECOND
+        else:
+            low = later.slot
+    return low
 
 
 def resume(recurrence: Recurrence, *, after: datetime) -> Cursor | None:
     """Return the first occurrence after a time, as a generator that is reset resumes with it; None if there is none."""
     start = first(recurrence)
-    if start is None:
-        return None
-    if parse(recurrence.rrule).count is None:
-        return next(_numbered(recurrence, max(after + _INSTANT, start.slot)), None)
-    return next((later for later in _numbered(recurrence, start.slot, start.used) if later.slot > after), None)
+    return None if start is None else _after(recurrence, start, max(after, start.slot - _SECOND))
 
 
 def preview(recurrence: Recurrence, count: int, *, after: datetime | None = None) -> tuple[datetime, ...]:
@@ -190,7 +241,12 @@ def preview(recurrence: Recurrence, count: int, *, after: datetime | None = None
     start = first(recurrence) if after is None else resume(recurrence, after=_aware(after, "after"))
     if start is None:
         return ()
-    return tuple(cursor.slot for cursor in islice(_numbered(recurrence, start.slot, start.used), count))
+    search = Search(recurrence.rrule)
+    slots: list[datetime] = []
+    for cursor in islice(_numbered(recurrence, start.slot, start.used, search=search), count):
+        slots.append(cursor.slot)
+        search.renew()
+    return tuple(slots)
 
 
 def occurrence_id(generator_id: str, slot: datetime) -> str:

@@ -1,48 +1,46 @@
 """The instants that a rule's text means, one after the other, from any point on.
 
-DAILY and slower rules are evaluated in local time, day by day; HOURLY and faster ones step on the UTC line and filter
-by local time. Seeking is arithmetic: the time before the point costs nothing.
+DAILY and slower rules are evaluated in local time, day by day; HOURLY and faster ones step in real time. Seeking is
+arithmetic: the time before the point costs nothing.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import lru_cache
+from itertools import groupby
 
-from oncetask_core.errors import InvalidRecurrenceError
-from oncetask_core.recurrence.days import CYCLE, LAST_YEAR, Filters, days_of, filters_of, is_empty, periods
-from oncetask_core.recurrence.instants import instant_of, local_of, zone_of
-from oncetask_core.recurrence.parsing import DAILY, FREQUENCIES, HOURLY, MINUTELY, Parts, parse, until_of
+from oncetask_core.recurrence.clocks import instant_at, stretches
+from oncetask_core.recurrence.days import Filters, filters_of, is_empty
+from oncetask_core.recurrence.instants import instant_of, local_of, shifted, zone_of
+from oncetask_core.recurrence.parsing import DAILY, Parts, parse, until_of
+from oncetask_core.recurrence.periods import LAST_YEAR, periods, places
 from oncetask_core.recurrence.rule import Recurrence
+from oncetask_core.recurrence.search import Search
+from oncetask_core.recurrence.steps import steps_from
 
-MAX_STEPS = 2_500
-IDLE_PERIODS = (100, 100, 60, 1)
-"""After so many periods (years, months, weeks, days) without a place for BYSETPOS none will have one: they differ only
-by length and first weekday, and each sort comes within 40 years."""
 DAY = timedelta(days=1)
-UNITS = {HOURLY: timedelta(hours=1), MINUTELY: timedelta(minutes=1)}
-SECOND = timedelta(seconds=1)
-
-Time = tuple[int, int, int]
+FIRST_YEAR = 2
 
 
-def slots_from(rule: Recurrence, point: datetime) -> Iterator[datetime]:
+def slots_from(rule: Recurrence, point: datetime, search: Search) -> Iterator[datetime]:
     """Yield the instants of the rule's text at `point` or later, strictly rising, until UNTIL; COUNT is not applied.
 
     Raises:
-        InvalidRecurrenceError: The rule cannot be read, or is too sparse to be searched.
+        InvalidRecurrenceError: The rule cannot be read, or the search has no steps left.
     """
     parts, zone = parse(rule.rrule), zone_of(rule.timezone)
     start = rule.dtstart.astimezone(UTC)
-    local_start = local_of(start, zone)
-    filters = filters_of(parts, local_start.date())
+    filters = filters_of(parts, local_of(start, zone).date())
     until = _until(parts, zone)
     if is_empty(filters):
         return
     point = max(point, start)
-    step = _slow if parts.freq <= DAILY else _fast
+    if parts.freq <= DAILY:
+        found = _slow(parts, filters, search, start=start, point=point, zone=zone, shift=rule.nonexistent == "shift")
+    else:
+        found = steps_from(parts, filters, search, start=start, point=point, zone=zone)
     latest: datetime | None = None
-    for slot in step(parts, filters, local_start, point, zone=zone, shift=rule.nonexistent == "shift"):
+    for slot in found:
         if until is not None and slot > until:
             return
         if slot >= point and (latest is None or slot > latest):
@@ -55,138 +53,66 @@ def _until(parts: Parts, zone: tzinfo) -> datetime | None:
     if parts.until is None:
         return None
     until = until_of(parts.until)
-    if not isinstance(until, datetime):
-        until = datetime(until.year, until.month, until.day, 23, 59, 59)  # noqa: DTZ001 - local
-    return until if until.tzinfo is not None else instant_of(until, zone, shift=True)
+    if not FIRST_YEAR <= until.year < LAST_YEAR:  # no zone leads out of the calendar
+        return datetime(min(max(until.year, 1), LAST_YEAR), 1, 1, tzinfo=UTC)
+    if isinstance(until, datetime):
+        return until if until.tzinfo is not None else shifted(until, zone)
+    day = list(stretches(until.toordinal(), zone))
+    midnight = datetime.combine(until, datetime.min.time())
+    return instant_at(day[-1].end - 1) if day else shifted(midnight, zone)
 
 
-@lru_cache(maxsize=512)
-def _times(hours: tuple[int, ...], minutes: tuple[int, ...], seconds: tuple[int, ...]) -> tuple[Time, ...]:
-    return tuple((hour, minute, second) for hour in hours for minute in minutes for second in seconds)
-
-
-def _slow(  # noqa: PLR0917 - one signature for both ways of stepping
-    parts: Parts, filters: Filters, start: datetime, point: datetime, *, zone: tzinfo, shift: bool
+def _slow(
+    parts: Parts,
+    filters: Filters,
+    search: Search,
+    *,
+    start: datetime,
+    point: datetime,
+    zone: tzinfo,
+    shift: bool,
 ) -> Iterator[datetime]:
-    times = _times(parts.byhour or (start.hour,), parts.byminute or (start.minute,), parts.bysecond or (start.second,))
-    after = max(local_of(point, zone).date() - DAY, start.date()).toordinal()
-    idle = 0
-    for days in periods(parts, filters, start=start.date(), after=after):
-        idle += 1
-        if idle > IDLE_PERIODS[parts.freq]:
-            return  # no period of any sort has a place that BYSETPOS asks for
-        for day, time in _chosen(parts, days, times, after=after):
-            idle = 0
-            local = datetime.combine(date.fromordinal(day), datetime.min.time().replace(*time))
-            if local < start:
-                continue
-            instant = instant_of(local, zone, shift=shift)
-            if instant is not None:
-                yield instant
-
-
-def _chosen(parts: Parts, days: tuple[int, ...], times: tuple[Time, ...], *, after: int) -> Iterator[tuple[int, Time]]:
-    """Yield the days and times of a period that count, in order, without making the whole list."""
-    if not parts.bysetpos:
-        for day in days[bisect_left(days, after) :]:
-            for time in times:
-                yield day, time
-        return
-    total = len(days) * len(times)
-    places = {place - 1 if place > 0 else total + place for place in parts.bysetpos}
-    for place in sorted(place for place in places if 0 <= place < total):
-        yield days[place // len(times)], times[place % len(times)]
-
-
-def _fast(  # noqa: PLR0917 - one signature for both ways of stepping
-    parts: Parts, filters: Filters, start: datetime, point: datetime, *, zone: tzinfo, shift: bool
-) -> Iterator[datetime]:
-    """Step by the rule's unit; jump over local days, hours and minutes that the rule leaves out.
-
-    Every step is a real instant, so `shift` has nothing to decide.
-    """
-    del shift
-    unit = UNITS.get(parts.freq, SECOND)
-    origin = _floor((instant_of(start, zone, shift=True) or point), unit, zone)
-    stride = unit * parts.interval
-    within = _within(parts, start)
-    place = origin + stride * max((point - origin) // stride, 0)
-    idle = 0
-    while place.year < LAST_YEAR:
-        idle += 1
-        if idle > MAX_STEPS:
-            raise _too_sparse(parts)
-        local = local_of(place, zone)
-        target = _next_allowed(parts, filters, local)
-        if target is None:
-            return
-        if target > local:
-            goal = instant_of(target, zone, shift=True)
-            ahead = stride if goal is None or goal <= place else goal - place
-            place += stride * -(-ahead // stride)
-            continue
-        found = [place + offset for offset in within]
-        if found:
-            idle = 0
+    """Yield the instants in order, from those of the local day before `point` on."""
+    begin = local_of(start, zone)
+    after = max(local_of(point, zone).date() - DAY, begin.date())
+    held: list[datetime] = []
+    for day, locals_ in _days(parts, filters, search, begin=begin, after=after):
+        counted = [local for local in locals_ if local >= begin]
+        instants = [start if local == begin else instant_of(local, zone, shift=shift) for local in counted]
+        found = [instant for instant in instants if instant is not None]
+        if zone is not UTC:  # a time that was moved may come after times of the next day
+            held = sorted([*held, *found])
+            edge = shifted(datetime.combine(day + DAY, datetime.min.time()), zone)
+            found, held = [one for one in held if one < edge], [one for one in held if one >= edge]
         yield from found
-        place += stride
+    yield from held
 
 
-def _too_sparse(parts: Parts) -> InvalidRecurrenceError:
-    return InvalidRecurrenceError(
-        value=FREQUENCIES[parts.freq],
-        rule=f"a rule has an occurrence within {MAX_STEPS} steps of its search",
-        remedy="Use FREQ=DAILY or slower with BYHOUR, BYMINUTE and BYSECOND.",
-    )
+def _days(
+    parts: Parts, filters: Filters, search: Search, *, begin: datetime, after: date
+) -> Iterator[tuple[date, list[datetime]]]:
+    """Yield the local days that have occurrences, with their local times in order."""
+    times = [
+        timedelta(hours=hour, minutes=minute, seconds=second)
+        for hour in parts.byhour or (begin.hour,)
+        for minute in parts.byminute or (begin.minute,)
+        for second in parts.bysecond or (begin.second,)
+    ]
+    least = after.toordinal()
+    for days in periods(parts, filters, search, start=begin.date(), after=least):
+        search.spend()
+        for ordinal, chosen in _times_of(parts, days, times, least=least):
+            midnight = datetime.fromordinal(ordinal)
+            yield midnight.date(), [midnight + time for time in chosen]
 
 
-def _floor(instant: datetime, unit: timedelta, zone: tzinfo) -> datetime:
-    """Return the beginning of the local hour, minute or second of an instant."""
-    local = local_of(instant, zone)
-    if unit == UNITS[HOURLY]:
-        return instant - timedelta(minutes=local.minute, seconds=local.second)
-    return instant - timedelta(seconds=local.second) if unit == UNITS[MINUTELY] else instant
-
-
-def _within(parts: Parts, start: datetime) -> list[timedelta]:
-    """Return where within a step the occurrences lie."""
-    if parts.freq == HOURLY:
-        times = _times((0,), parts.byminute or (start.minute,), parts.bysecond or (start.second,))
-    elif parts.freq == MINUTELY:
-        times = _times((0,), (0,), parts.bysecond or (start.second,))
-    else:
-        times = ((0, 0, 0),)
-    offsets = [timedelta(minutes=minute, seconds=second) for _, minute, second in times]
+def _times_of(
+    parts: Parts, days: tuple[int, ...], times: list[timedelta], *, least: int
+) -> Iterator[tuple[int, list[timedelta]]]:
+    """Yield the days of a period with the times of day that count: all, or those at the places of BYSETPOS."""
     if not parts.bysetpos:
-        return offsets
-    total = len(offsets)
-    places = {place - 1 if place > 0 else total + place for place in parts.bysetpos}
-    return [offsets[place] for place in sorted(places) if 0 <= place < total]
-
-
-def _next_allowed(parts: Parts, filters: Filters, local: datetime) -> datetime | None:
-    """Return `local` if the rule lets it pass, else the next local time at which that may be so."""
-    day = _next_day(filters, local.date())
-    if day is None:
-        return None
-    if day > local.date():
-        return datetime.combine(day, datetime.min.time())
-    if parts.byhour and local.hour not in parts.byhour:
-        return local.replace(minute=0, second=0) + timedelta(hours=1)
-    if parts.freq >= MINUTELY and parts.byminute and local.minute not in parts.byminute:
-        return local.replace(second=0) + timedelta(minutes=1)
-    if parts.freq > MINUTELY and parts.bysecond and local.second not in parts.bysecond:
-        return local + SECOND
-    return local
-
-
-def _next_day(filters: Filters, day: date) -> date | None:
-    """Return this day or the next that passes."""
-    for year in range(day.year, min(day.year + CYCLE, LAST_YEAR)):
-        begin = date(year, 1, 1)
-        least = (day - begin).days if year == day.year else 0
-        days = days_of(filters, year)
-        index = bisect_left(days, least)
-        if index < len(days):
-            return begin + DAY * days[index]
-    return None
+        yield from ((day, times) for day in days[bisect_left(days, least) :])
+        return
+    chosen = places(parts.bysetpos, len(days) * len(times))
+    for index, group in groupby(chosen, key=lambda place: place // len(times)):
+        yield days[index], [times[place % len(times)] for place in group]

@@ -10,7 +10,6 @@ from typing import cast
 
 from oncetask_core.claims import is_claimable
 from oncetask_core.decisions import Uids, break_off, deletion, expire, tick
-from oncetask_core.errors import InvalidRecurrenceError
 from oncetask_core.limits import describe_exception
 from oncetask_core.query import Page, TaskFilter, TaskQuery
 from oncetask_core.recurrence import Cursor, Recurrence, due
@@ -96,7 +95,7 @@ class Upkeep:
         cursor = Cursor(slot=generator.wait_until, used=generator.slots_used)
         try:
             fired = due(cast("Recurrence", generator.recurrence), cursor, now=now)
-        except InvalidRecurrenceError as error:
+        except Exception as error:  # one generator must not keep the others from their slots
             logger.exception("generator %s ends: its rule cannot be evaluated", generator.id)
             return break_off(generator, describe_exception(error), at=now)
         uids = tuple(self._seams.new_uid() for _ in fired.fire)

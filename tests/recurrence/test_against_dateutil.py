@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from oncetask import InvalidRecurrenceError, Recurrence, preview
+from tests.recurrence.cpu import CPU_SECONDS
 
 RULES = int(os.environ.get("ONCETASK_RULES", "500"))
 SEED = int(os.environ.get("ONCETASK_SEED", "20300101"))
 SLOTS = 8
 PATIENCE = 0.5
-CPU_SECONDS = 0.05
 NUMBERS = {
     "BYMONTH": range(1, 13),
     "BYMONTHDAY": (1, 2, 13, 15, 28, 29, 30, 31, -1, -2, -31),

@@ -1,6 +1,7 @@
 """What rules mean, where readings differ, and what is due when."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -222,13 +223,22 @@ def test_a_slot_before_a_gap_of_centuries_is_not_lost() -> None:
 )
 def test_rules_end_before_the_calendar_does(text: str, expected: list[str] | None) -> None:
     """What does not occur before that is refused."""
-    for zone in (None, "America/New_York"):
-        recurrence = rule(text, dtstart=datetime(9989, 12, 31, 22, 30, tzinfo=UTC), timezone=zone)
-        if expected is None:
-            with pytest.raises(InvalidRecurrenceError, match="at least one occurrence"):
-                preview(recurrence, 5)
-        else:
-            assert [f"{slot:%Y-%m-%d %H:%M}" for slot in preview(recurrence, 5)] == expected
+    recurrence = rule(text, dtstart=datetime(9989, 12, 31, 22, 30, tzinfo=UTC))
+    if expected is None:
+        with pytest.raises(InvalidRecurrenceError, match="at least one occurrence"):
+            preview(recurrence, 5)
+    else:
+        assert [f"{slot:%Y-%m-%d %H:%M}" for slot in preview(recurrence, 5)] == expected
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("freq", ["YEARLY", "WEEKLY", "WEEKLY;BYDAY=TH,FR,SU", "DAILY", "HOURLY"])
+def test_no_zone_leads_out_of_the_calendar(freq: str, zone: str) -> None:
+    """The last local year is 9989 everywhere."""
+    slots = preview(rule(f"FREQ={freq}", dtstart=datetime(9989, 12, 30, tzinfo=UTC), timezone=zone), 100)
+
+    assert slots
+    assert {slot.astimezone(ZoneInfo(zone)).year for slot in slots} == {9989}
 
 
 @pytest.mark.parametrize("year", [1, 9990])
@@ -275,3 +285,94 @@ def test_what_a_second_reader_refuses_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(parsing, "rrulestr", refuse)
     with pytest.raises(InvalidRecurrenceError, match=r"follows RFC 5545 \(not for me: FREQ=DAILY;INTERVAL=9\)"):
         validate(rule("FREQ=DAILY;INTERVAL=9;UNTIL=20310101"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timezone": 5}, "IANA name"),
+        ({"timezone": ["UTC"]}, "IANA name"),
+        ({"timezone": "../etc"}, "IANA name"),
+        ({"exdates": None}, "exdates is a tuple"),
+        ({"rdates": [START]}, "rdates is a tuple"),
+        ({"rdates": (START,) * 1001}, "at most 1000 dates"),
+        ({"rdates": (START.replace(microsecond=1),)}, "whole seconds"),
+        ({"exdates": (START.replace(tzinfo=None),)}, "aware datetime"),
+        ({"dtstart": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))}, "years 1 to 9999"),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
+    """Each by an error that names it."""
+    with pytest.raises(InvalidRecurrenceError, match=message):
+        validate(rule("FREQ=DAILY", **options))
+
+
+@pytest.mark.parametrize("until", ["99991231", "99991231T235959", "99991231T235959Z"])
+@pytest.mark.parametrize("zone", [None, "America/New_York", "Asia/Tokyo"])
+def test_until_may_say_for_ever(until: str, zone: str | None) -> None:
+    """The end of the calendar is the end of the rule."""
+    assert len(preview(rule(f"FREQ=DAILY;UNTIL={until}", timezone=zone), 5)) == 5
+
+
+@pytest.mark.parametrize("until", ["00010101", "00010101T000000", "00010101T000000Z"])
+def test_until_before_everything_leaves_nothing(until: str) -> None:
+    """The rule is refused, whatever the zone."""
+    with pytest.raises(InvalidRecurrenceError, match="at least one occurrence"):
+        validate(rule(f"FREQ=DAILY;UNTIL={until}", timezone="Asia/Tokyo"))
+
+
+def test_nothing_comes_after_the_end_of_time() -> None:
+    """The latest possible time is an answer, too."""
+    end = datetime.max.replace(tzinfo=UTC)
+
+    assert resume(rule("FREQ=DAILY"), after=end) is None
+    assert preview(rule("FREQ=DAILY"), 3, after=end) == ()
+    assert due(rule("FREQ=DAILY"), Cursor(START, 0), now=end) == Due(fire=(START,), next=None)
+
+
+def test_a_day_without_a_midnight_or_without_hours_may_be_the_last() -> None:
+    """UNTIL as a date counts to the end of the local day, the second of two equal hours included."""
+    autumn = rule("FREQ=HOURLY;UNTIL=20180217", dtstart=datetime(2018, 2, 18, tzinfo=UTC), timezone="America/Sao_Paulo")
+    left_out = rule("FREQ=DAILY;UNTIL=20111230", dtstart=datetime(2011, 12, 29, tzinfo=UTC), timezone="Pacific/Apia")
+
+    assert [slot.hour for slot in preview(autumn, 9)] == [0, 1, 2]
+    assert [slot.day for slot in preview(left_out, 9)] == [29, 30]
+
+
+def test_weeks_counted_from_the_end_reach_over_new_year() -> None:
+    """The last days of December belong to week 1 of the next year where ISO 8601 says so."""
+    slots = days("FREQ=YEARLY;BYWEEKNO=-53;BYDAY=MO,TU,WE,TH", 4, dtstart=datetime(2025, 12, 1, tzinfo=UTC))
+
+    assert [slot[:10] for slot in slots] == ["2025-12-29", "2025-12-30", "2025-12-31", "2026-01-01"]
+
+
+def test_places_of_rare_periods_are_waited_for() -> None:
+    """BYSETPOS may find nothing for decades."""
+    assert [slot[:10] for slot in days("FREQ=WEEKLY;BYMONTHDAY=29,1;BYDAY=MO,TU;BYSETPOS=2", 2)] == [
+        "2044-03-01",
+        "2072-03-01",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FREQ=HOURLY;BYMINUTE=5,10,15;BYSETPOS=-1", ["2030-01-01 09:15", "2030-01-01 10:15"]),
+        ("FREQ=MINUTELY;BYSECOND=10,20;BYSETPOS=1", ["2030-01-01 09:00", "2030-01-01 09:01"]),
+        ("FREQ=HOURLY;BYDAY=TU;BYSETPOS=1", ["2030-01-01 09:00", "2030-01-01 10:00"]),
+    ],
+)
+def test_places_within_an_hour_or_a_minute(text: str, expected: list[str]) -> None:
+    """The periods of fast rules are short."""
+    assert days(text, 2) == expected
+
+
+def test_all_that_a_rule_had_left_is_made_up_for() -> None:
+    """Then the generator ends; one whose COUNT is used up does so at once."""
+    now = START + timedelta(days=30)
+    ended = rule("FREQ=DAILY;UNTIL=20300103", catch_up="all")
+    used_up = rule("FREQ=DAILY;COUNT=2", catch_up="all")
+
+    fired = tuple(START + timedelta(days=day) for day in range(3))
+    assert due(ended, Cursor(START, 0), now=now) == Due(fire=fired, next=None)
+    assert due(used_up, Cursor(START, 2), now=now) == Due(fire=(), next=None)
