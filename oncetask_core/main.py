@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from oncetask_core.errors import ConfigurationError, OncetaskError
 from oncetask_core.logs import TaskContextFilter
 from oncetask_core.manager import TaskManager
 
+logger = logging.getLogger("oncetask.manager")
+
+END_SECONDS = 1.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -25,11 +29,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _log_to_stderr(options.log_level)
     try:
-        asyncio.run(find_manager(options.manager).run())
+        asyncio.run(_run(find_manager(options.manager)))
     except OncetaskError as error:
         sys.stderr.write(f"oncetask: {error}\n")
         return 2
     return 0
+
+
+async def _run(manager: TaskManager) -> None:
+    """Run the worker; at its end no coroutine or thread that does not stop keeps the process from ending."""
+    await manager.run()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    executor = asyncio.create_task(asyncio.get_running_loop().shutdown_default_executor())
+    _, stuck = await asyncio.wait({*left, executor}, timeout=END_SECONDS)
+    if stuck:
+        logger.error("the process ends although something that a handler began does not stop")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _log_to_stderr(level: str) -> None:

@@ -199,14 +199,14 @@ class Launcher:
                 run.stop(reason)
 
     def abandon(self) -> list[Run]:
-        """Release the coroutines that ignore being cancelled; return the threads that cannot be stopped."""
+        """Release the coroutines that ignore being cancelled; return them and the threads that cannot be stopped."""
         stuck: list[Run] = []
         for batch in list(self.batches):
             for run in batch.runs:
-                if run.in_handler and not run.is_interruptible:
+                if run.in_handler:
                     stuck.append(run)
-                elif run.in_handler:
-                    self._release(batch, run)
+                    if run.is_interruptible:
+                        self._release(batch, run)
         return stuck
 
     def _release(self, batch: Batch, run: Run) -> None:

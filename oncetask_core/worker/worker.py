@@ -320,12 +320,12 @@ class Worker:
 
     def _abandon(self) -> None:
         for run in self._launcher.abandon():
-            logger.error(
-                "the handler of %s does not stop; its lease runs out after this process ends:\n%s",
-                ", ".join(run.tasks),
-                run.stack(),
-                extra={"task_kind": run.handler.kind},
+            what = (
+                "ignores being cancelled; the task is given back, and what this handler still does counts for nothing"
+                if run.is_interruptible
+                else f"does not stop; its lease runs out after this process ends:\n{run.stack()}"
             )
+            logger.error("the handler of %s %s", ", ".join(run.tasks), what, extra={"task_kind": run.handler.kind})
 
     async def _flush(self) -> None:
         flushed = asyncio.ensure_future(self._settler.idle())

@@ -1,9 +1,11 @@
 """`python -m oncetask worker module:manager`."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from oncetask import ConfigurationError
 from oncetask_core.main import find_manager, main
 
 APPLICATION = """
-import asyncio, pathlib, sys
+import asyncio, contextlib, pathlib, sys, time
 from dataclasses import dataclass
 from typing import ClassVar
 from oncetask import OnceTask, TaskData, TaskManager
@@ -30,11 +32,16 @@ not_a_manager = 7
 @manager.task_handler(Slow)
 async def slow(task: OnceTask[Slow]) -> str:
     pathlib.Path("started").touch()
+    if task.data.name == "blocks a thread":
+        await asyncio.to_thread(time.sleep, 600)
+    while task.data.name == "ignores being cancelled":
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(600)
     await asyncio.sleep(0.5)
     return "done"
 
 if __name__ == "__main__":
-    asyncio.run(manager.create_task(Slow("a")))
+    asyncio.run(manager.create_task(Slow(sys.argv[1])))
 """
 
 
@@ -48,21 +55,45 @@ def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def worker_on(task_id: str, folder: Path) -> "subprocess.Popen[str]":
+    """Return a worker process that has begun with a task."""
+    subprocess.run([sys.executable, "application.py", task_id], check=True)
+    command = [sys.executable, "-m", "oncetask", "worker", "application:manager"]
+    worker = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (folder / "started").exists():
+        assert time.monotonic() < deadline, "the worker did not start the task"
+        time.sleep(0.02)
+    return worker
+
+
 @pytest.mark.alone
 def test_a_worker_drains_on_sigterm(application: Path) -> None:
     """The handler that runs when SIGTERM arrives finishes, and the process ends with 0."""
-    subprocess.run([sys.executable, "application.py"], check=True)
-    worker = subprocess.Popen([sys.executable, "-m", "oncetask", "worker", "application:manager"])
-    deadline = time.monotonic() + 30
-    while not (application / "started").exists():
-        assert time.monotonic() < deadline, "the worker did not start the task"
-        time.sleep(0.02)
-    worker.send_signal(signal.SIGTERM)
+    with worker_on("a", application) as worker:
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate(timeout=30)
 
-    assert worker.wait(timeout=30) == 0
+    assert worker.returncode == 0
     check = "import asyncio; from application import manager; print(asyncio.run(manager.wait('a', timeout=1)))"
     seen = subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True)
     assert seen.stdout.strip() == "done"
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("task_id", ["blocks a thread", "ignores being cancelled"])
+def test_a_second_signal_ends_a_worker_whose_handler_does_not(application: Path, task_id: str) -> None:
+    """The task is given back, nothing charged, and the process ends and says why it did not wait."""
+    with worker_on(task_id, application) as worker:
+        worker.send_signal(signal.SIGTERM)
+        worker.send_signal(signal.SIGINT)
+        _, said = worker.communicate(timeout=60)
+
+    assert worker.returncode == 0
+    assert "does not stop" in said
+    with closing(sqlite3.connect(application / "tasks.db")) as connection:
+        row = connection.execute("SELECT outcome, lease_uid, failures, crashes FROM oncetask_task").fetchone()
+    assert row == (None, None, 0, 0)
 
 
 @pytest.mark.parametrize(
