@@ -82,7 +82,6 @@ def _deliver(
         if error is None:
             future.set_result(value)
         else:
-            # A StopIteration cannot be set on a future; the handler's own error stays its cause.
             future.set_exception(_as_exception(error))
 
     if not loop.is_closed():
@@ -90,8 +89,9 @@ def _deliver(
 
 
 def _as_exception(error: BaseException) -> BaseException:
-    if isinstance(error, StopIteration):
-        wrapped = RuntimeError("the handler raised StopIteration")
+    """Return an error that means nothing to the loop: it cannot carry StopIteration, and would end for the others."""
+    if isinstance(error, StopIteration | GeneratorExit | KeyboardInterrupt):
+        wrapped = RuntimeError(f"the handler raised {type(error).__name__}")
         wrapped.__cause__ = error
         return wrapped
     return error

@@ -356,3 +356,25 @@ async def test_the_idempotency_key_is_stable_across_attempts() -> None:
     assert keys[0] == keys[1]
     assert keys[2] == keys[3] != keys[0]
     assert fences == sorted(set(fences))
+
+
+@pytest.mark.parametrize("raised", [StopIteration, GeneratorExit, KeyboardInterrupt])
+def test_what_ends_loops_fails_a_task_on_a_thread(raised: type[BaseException]) -> None:
+    """An exception that means something to an event loop means a failed attempt where a plain function raises it."""
+
+    @asynchronous
+    async def check() -> None:
+        world = World()
+
+        @world.manager.task_handler(Job, retry_policy=NoRetryPolicy())
+        def handle(_: OnceTask[Job]) -> None:
+            raise raised
+
+        await world.manager.create_task(Job("a"))
+        await world.manager.drain()
+
+        ended = await world.task("a")
+        assert ended.outcome is Outcome.FAILED
+        assert ended.errors[-1].error == f"RuntimeError: the handler raised {raised.__name__}"
+
+    check()
