@@ -68,6 +68,21 @@ class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @runtime_checkable
+class WakeUps(Protocol):
+    """What a store with the capability `wake_ups` has besides `TaskStore`: it notices what others write."""
+
+    async def changed(self) -> None:
+        """Return once somebody else may have written what a claim would find, since the last such call returned.
+
+        May return without a reason. The first call returns at once.
+
+        Raises:
+            StoreUnavailableError: Nothing can be noticed now.
+        """
+        ...
+
+
+@runtime_checkable
 class TaskStore(Protocol):
     """Keeps the tasks of one environment."""
 
@@ -78,7 +93,7 @@ class TaskStore(Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Optional abilities by name: `wake_ups`, `caller_transaction`, `injected_clock`."""
+        """Optional abilities by name: `wake_ups` (see `WakeUps`), `caller_transaction`, `injected_clock`."""
         ...
 
     async def open(self) -> None:

@@ -24,6 +24,7 @@ from oncetask_core.worker.execution import Executor
 from oncetask_core.worker.heartbeat import Heartbeat
 from oncetask_core.worker.launching import Launcher
 from oncetask_core.worker.leases import LeaseBook
+from oncetask_core.worker.listening import listen
 from oncetask_core.worker.run import StopReason
 from oncetask_core.worker.settings import Seams, WorkerSettings
 from oncetask_core.worker.settling import Settler
@@ -163,7 +164,8 @@ class Worker:
             StoreError: The store failed for good; what ran was cancelled and released as far as possible.
         """
         self._loop = asyncio.get_running_loop()
-        helpers = [asyncio.create_task(self._settler.run()), asyncio.create_task(self._deadlines.watch())]
+        listening = listen(self._store, self._wake_here, seams=self._seams)
+        helpers = [asyncio.create_task(one) for one in (self._settler.run(), self._deadlines.watch(), listening)]
         self._heartbeat.start()
         try:
             await self._prepare()

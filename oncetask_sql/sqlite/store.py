@@ -25,6 +25,8 @@ from oncetask_sql.sqlite.store_time import StoreTime
 from oncetask_sql.sqlite.transaction import Transaction
 
 T = TypeVar("T")
+LOOK_SECONDS = 0.03
+"""How long it takes at most until a write of another process is noticed."""
 
 
 class _Lanes:
@@ -60,6 +62,8 @@ class SqliteStore:
         self._location = location if isinstance(location, Location) else file_at(location)
         self._env = check_env(env)
         self._time = StoreTime(SystemClock() if clock is None else clock)
+        self._notices = clock is None or isinstance(clock, SystemClock)
+        self._version: int | None = None
         self._is_open = False
         self._lanes: dict[int, _Lanes] = {}
         self._without_work: set[object] = set()
@@ -71,8 +75,8 @@ class SqliteStore:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """The clock can be injected."""
-        return frozenset({"injected_clock"})
+        """The clock can be injected; on the host's clock the store notices what other connections write."""
+        return frozenset({"injected_clock", "wake_ups"} if self._notices else {"injected_clock"})
 
     async def open(self) -> None:
         """Check the place, the file and the schema, which is created in a file that has none of ours.
@@ -171,6 +175,19 @@ class SqliteStore:
         """Write (or with None remove) a control record; return whether it was done."""
         return await self._lock(lambda tx: controlling.write_control(tx, name, value, if_revision=if_revision))
 
+    async def changed(self) -> None:
+        """Return once another connection, of this process or of another, has written to the file.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        while True:
+            version = await asyncio.wrap_future(self._connections().writer.read(_version))
+            if version != self._version:
+                self._version = version
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def _read(self, operation: Callable[[Transaction], T]) -> T:
         return await asyncio.wrap_future(self._connections().reader.read(self._bound(operation)))
 
@@ -205,6 +222,12 @@ class SqliteStore:
             raise StoreError("the store is not open: await its open() first")
         lanes = self._lanes.get(os.getpid())
         return self._lanes.setdefault(os.getpid(), _Lanes(self._location)) if lanes is None else lanes
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return a number that changes with every commit of another connection (sqlite.org/pragma.html#pragma_data_version)."""
+    (version,) = connection.execute("PRAGMA data_version").fetchone()
+    return int(version)
 
 
 def _now(tx: Transaction) -> datetime:
