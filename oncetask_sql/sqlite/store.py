@@ -225,7 +225,10 @@ class SqliteStore:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    """Return a number that changes with every commit of another connection (sqlite.org/pragma.html#pragma_data_version)."""
+    """Return a number that changes with every commit of another connection.
+
+    Source: https://www.sqlite.org/pragma.html#pragma_data_version
+    """
     (version,) = connection.execute("PRAGMA data_version").fetchone()
     return int(version)
 
