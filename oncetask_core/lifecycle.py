@@ -82,6 +82,39 @@ async def hooked(starts: Sequence[LifecycleHook], stops: Sequence[LifecycleHook]
 
 
 @contextmanager
+def cancelled_by_failure_of(background: "asyncio.Task[None]") -> Iterator[None]:
+    """Cancel the block when the task fails; the block then ends with the error of the task."""
+    block = asyncio.current_task()
+    has_failed = False
+
+    def check(done: "asyncio.Task[None]") -> None:
+        nonlocal has_failed
+        has_failed = not done.cancelled() and done.exception() is not None
+        if has_failed and block is not None:
+            block.cancel()
+
+    background.add_done_callback(check)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not has_failed or block is None:
+            raise
+        block.uncancel()
+        background.result()
+    finally:
+        background.remove_done_callback(check)
+
+
+async def ended(background: "asyncio.Task[None]") -> None:
+    """Return when the task has ended, however; cancelled, cancel it."""
+    try:
+        await asyncio.wait([background])
+    except asyncio.CancelledError:
+        background.cancel()
+        raise
+
+
+@contextmanager
 def stopped_by_signals(worker: Worker) -> Iterator[None]:
     """Stop the worker on SIGTERM or SIGINT: the first drains, a second cancels what runs and releases it.
 

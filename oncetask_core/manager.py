@@ -12,7 +12,7 @@ import msgspec
 from oncetask_core.client import Duration, TaskClient, default_name
 from oncetask_core.errors import StoreError
 from oncetask_core.handlers import HandlerFunction, HandlerOptions
-from oncetask_core.lifecycle import LifecycleHook, hooked, stopped_by_signals
+from oncetask_core.lifecycle import LifecycleHook, cancelled_by_failure_of, ended, hooked, stopped_by_signals
 from oncetask_core.limits import check_kind
 from oncetask_core.retry import RetryPolicy
 from oncetask_core.store import TaskStore
@@ -189,16 +189,20 @@ class TaskManager(TaskClient):
     async def running(self) -> AsyncIterator[None]:
         """Run tasks in the background for the length of an `async with` block; its end drains.
 
+        Should the worker fail, the block is cancelled, and the error of the worker raised.
+
         Raises:
             ConfigurationError: This manager runs already.
         """
         async with self._working() as worker:
             background = asyncio.create_task(worker.run())
-            try:
-                yield
-            finally:
-                worker.stop()
-                await background
+            with cancelled_by_failure_of(background):
+                try:
+                    yield
+                finally:
+                    worker.stop()
+                    await ended(background)
+            await background
 
     async def drain(self) -> None:
         """Run everything that is due, and what becomes due by it, then return; for tests and cron."""

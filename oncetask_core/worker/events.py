@@ -1,5 +1,6 @@
 """What a worker tells its event hooks, for metrics and error trackers."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -66,5 +67,5 @@ class Events:
     def _call(self, hook: Hook, event: TaskEvent) -> None:
         try:
             hook(event)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             logger.exception("event hook %r failed on %s", hook, event.name, extra={"task_id": event.task_id})

@@ -74,12 +74,16 @@ class Heartbeat:
 
     async def stop(self) -> None:
         """End the renewals; nothing is renewed any more when this returns."""
-        if self._renewals is not None:
-            self._renewals.stop()
+        self.end()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, STOP_SECONDS)
         if self._task is not None:
             await self._task
+
+    def end(self) -> None:
+        """Ask the renewals to end; what is under way may still arrive."""
+        if self._renewals is not None:
+            self._renewals.stop()
 
     async def _run_in_thread(self, main: asyncio.AbstractEventLoop, made: "Future[Renewals]") -> None:
         renewals = self._make(main)

@@ -199,14 +199,20 @@ class Launcher:
                 run.stop(reason)
 
     def abandon(self) -> list[Run]:
-        """Release the coroutines that ignore being cancelled; return them and the threads that cannot be stopped."""
+        """Release the coroutines that ignore being cancelled, and what would come after any of the runs that go on.
+
+        Returns:
+            The runs that do not stop: those coroutines, and the threads, which cannot be stopped.
+        """
         stuck: list[Run] = []
         for batch in list(self.batches):
+            goes_on = False
             for run in batch.runs:
                 if run.in_handler:
                     stuck.append(run)
-                    if run.is_interruptible:
-                        self._release(batch, run)
+                if goes_on or (run.in_handler and run.is_interruptible):
+                    self._release(batch, run)
+                goes_on |= run.in_handler
         return stuck
 
     def _release(self, batch: Batch, run: Run) -> None:

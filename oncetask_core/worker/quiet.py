@@ -48,6 +48,7 @@ class Quiet:
 
     def next_change(self, now: float) -> float | None:
         """Return after how many seconds the answers change by time alone; None if they do not."""
-        if self._since is not None:
-            return max(self._since + QUIET_SECONDS - now, 0.0)
-        return self._alone_until - now if self._is_alone(now) else None
+        if self._is_alone(now):
+            return self._alone_until - now
+        left = 0.0 if self._since is None else self._since + QUIET_SECONDS - now
+        return left if left > 0 else None

@@ -24,6 +24,7 @@ class DaemonThreads:
         self._lock = threading.Lock()
         self._idle = 0
         self._count = 0
+        self._is_closed = False
         self._busy: dict[int, asyncio.Future[Any]] = {}
 
     def submit(self, function: Callable[[], Any]) -> "asyncio.Future[Any]":
@@ -50,6 +51,7 @@ class DaemonThreads:
         """Let idle threads end; busy ones end with their function."""
         with self._lock:
             idle, self._idle = self._idle, 0
+            self._is_closed = True
         for _ in range(idle):
             self._jobs.put(None)
 
@@ -60,10 +62,13 @@ class DaemonThreads:
             value, error = _call(function, context)
             del self._busy[threading.get_ident()]
             with self._lock:
-                self._idle += 1
+                is_last = self._is_closed
+                self._idle += not is_last
             del job, function, context
             _deliver(loop, future, value=value, error=error)
             del value, error, future
+            if is_last:
+                return
 
 
 def _call(function: Callable[[], Any], context: contextvars.Context) -> tuple[Any, BaseException | None]:

@@ -87,6 +87,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = self._hurried = self._store_is_down = False
+        self._fault: BaseException | None = None
         self._paused: frozenset[str] = frozenset()
         self._upkeep_at = self._purge_at = self._contact_at = self._clock.monotonic()
         self._background: set[asyncio.Task[None]] = set()
@@ -162,16 +163,40 @@ class Worker:
 
         Raises:
             StoreError: The store failed for good; what ran was cancelled and released as far as possible.
+            Exception: A fault of the worker or the store; the same holds.
         """
         self._loop = asyncio.get_running_loop()
         listening = listen(self._store, self._wake_here, seams=self._seams)
         helpers = [asyncio.create_task(one) for one in (self._settler.run(), self._deadlines.watch(), listening)]
+        for helper in helpers:
+            helper.add_done_callback(self._check_helper)
         self._heartbeat.start()
         try:
             await self._prepare()
             await self._work(until_idle=until_idle)
         finally:
-            await self._shut_down(helpers)
+            try:
+                await self._shut_down(helpers)
+            finally:  # cancelled in the middle of it, too
+                self._let_go(helpers)
+        if self._fault is not None:
+            raise self._fault
+
+    def _check_helper(self, helper: asyncio.Task[None]) -> None:
+        """End the worker where a part of it has ended by a fault: it could write no outcome."""
+        fault = None if helper.cancelled() else helper.exception()
+        if fault is not None:
+            logger.critical("the worker ends because of a fault of its own or of the store", exc_info=fault)
+            self._fault = fault
+            self.stop(hurry=True)
+
+    def _let_go(self, helpers: Sequence[asyncio.Task[None]]) -> None:
+        """Renew nothing any more and stop what runs; nothing is waited for."""
+        self._launcher.stop_all(StopReason.SHUTDOWN)
+        for helper in (*helpers, *self._background):
+            helper.cancel()
+        self._heartbeat.end()
+        self._threads.close()
 
     async def _prepare(self) -> None:
         """Read the store's time and publish our kinds, however long the store takes to come up."""
@@ -287,8 +312,20 @@ class Worker:
         return Atom((conclude(task, Released(), rules, chance=self._seams.chance()),))
 
     async def _shut_down(self, helpers: Sequence[asyncio.Task[None]]) -> None:
-        """Let handlers finish, cancel what is left, write every outcome, then stop renewing."""
+        """Let handlers finish, cancel what is left, write every outcome, then stop renewing.
+
+        After a fault there is nothing that writes outcomes: then the leases are left to run out.
+        """
         self._stopping = True
+        if self._fault is None:
+            await self._finish()
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, *self._background, return_exceptions=True)
+        await self._heartbeat.stop()
+        self._threads.close()
+
+    async def _finish(self) -> None:
         await self._return_open_claim()
         if not self._hurried:
             await self._wait_for_batches(self._settings.shutdown_seconds)
@@ -297,11 +334,6 @@ class Worker:
             await self._wait_for_batches(CANCEL_SECONDS, hurried=True)
             self._abandon()
         await self._flush()
-        for helper in helpers:
-            helper.cancel()
-        await asyncio.gather(*helpers, *self._background, return_exceptions=True)
-        await self._heartbeat.stop()
-        self._threads.close()
 
     async def _return_open_claim(self) -> None:
         """Ask once more for a claim whose reply is outstanding, and give back what it was granted."""
