@@ -52,6 +52,7 @@ class TaskClient:
         self._gate = StoreGate(_make_store(store, env, self._seams))
         self._registry = Registry()
         self._worker: Worker | None = None
+        self._is_running = False
 
     @property
     def env(self) -> str:
@@ -303,7 +304,7 @@ class TaskClient:
         return task if handler is None else bound(task, handler)
 
     def _refuse_while_running(self, what: str) -> None:
-        if self._worker is not None:
+        if self._is_running:
             raise ConfigurationError(
                 value=self._address,
                 rule=f"a manager that is running cannot {what}",

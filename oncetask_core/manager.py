@@ -91,6 +91,7 @@ class TaskManager(TaskClient):
         self._hooks: list[Hook] = []
         self._starts: list[LifecycleHook] = []
         self._stops: list[LifecycleHook] = []
+        self._is_stopped = False
         self.resources: dict[str, object] = {}
 
     def register_task_handler(
@@ -211,6 +212,7 @@ class TaskManager(TaskClient):
 
     def stop(self) -> None:
         """Ask a running worker to drain and end; `run` then returns. Any thread may call this; twice hurries."""
+        self._is_stopped = True  # also for a worker that has not begun yet
         if self._worker is not None:
             self._worker.stop(hurry=self._worker.is_stopping)
 
@@ -228,22 +230,28 @@ class TaskManager(TaskClient):
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[Worker]:
         self._refuse_while_running("be run a second time")
-        store = await self._gate.opened_at_last(seams=self._seams)
-        async with hooked(self._starts, self._stops):
-            self._worker = Worker(
-                store,
-                self._registry,
-                settings=self._settings,
-                seams=self._seams,
-                hooks=self._hooks,
-                resources=self.resources,
-            )
-            kinds = ", ".join(sorted(handler.kind for handler in self._registry)) or "none"
-            logger.info("worker %s: env %s, store %s, kinds %s", self._settings.name, self.env, self._address, kinds)
-            try:
+        self._is_running, self._is_stopped = True, False
+        try:
+            store = await self._gate.opened_at_last(seams=self._seams)
+            async with hooked(self._starts, self._stops):
+                self._worker = self._make_worker(store)
+                if self._is_stopped:
+                    self._worker.stop()
                 yield self._worker
-            finally:
-                self._worker = None
+        finally:
+            self._worker, self._is_running = None, False
+
+    def _make_worker(self, store: TaskStore) -> Worker:
+        kinds = ", ".join(sorted(handler.kind for handler in self._registry)) or "none"
+        logger.info("worker %s: env %s, store %s, kinds %s", self._settings.name, self.env, self._address, kinds)
+        return Worker(
+            store,
+            self._registry,
+            settings=self._settings,
+            seams=self._seams,
+            hooks=self._hooks,
+            resources=self.resources,
+        )
 
 
 def _what_is_wrong(worker: WorkerState) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -74,9 +74,15 @@ class Executor:
         value = await asyncio.shield(future)
         if run.reason is StopReason.TIMED_OUT:
             raise HandlerTimeoutError(_timeout_text(run))
-        if asyncio.iscoroutine(value):
-            return await value
-        return value
+        return await self._finished(value, run) if asyncio.iscoroutine(value) else value
+
+    async def _finished(self, coroutine: Coroutine[Any, Any, Any], run: Run) -> Any:
+        """Await what a plain function has returned; from here on it can be interrupted as a coroutine handler can."""
+        run.enter(interruptible=True)
+        if run.reason is not None:
+            coroutine.close()
+            raise asyncio.CancelledError
+        return await coroutine
 
     def _interrupted(self, run: Run, error: asyncio.CancelledError) -> Reports:
         """A coroutine ended by cancellation: who asked for it decides what that means."""

@@ -55,21 +55,11 @@ class Upkeep:
     async def expire(self, kinds: frozenset[str]) -> int:
         """End the leases that ran out; return how many this call ended."""
         page = await self._find(TaskFilter(kinds=kinds, run_out=True))
-        atoms = [
-            Atom(
-                (
-                    expire(
-                        task,
-                        self._registry.require(task.kind).rules,
-                        at=self._now(),
-                        chance=self._seams.chance(),
-                    ),
-                )
-            )
-            for task in page.tasks
-        ]
+        served = [(task, handler) for task in page.tasks if (handler := self._registry.get(task.kind)) is not None]
+        at, chance = self._now(), self._seams.chance
+        atoms = [Atom((expire(task, handler.rules, at=at, chance=chance()),)) for task, handler in served]
         answers = await self._store.apply(atoms) if atoms else ()
-        ended = [task for task, answer in zip(page.tasks, answers, strict=True) if answer.verdict is Verdict.APPLIED]
+        ended = [task for (task, _), answer in zip(served, answers, strict=True) if answer.verdict is Verdict.APPLIED]
         for task in ended:
             logger.warning(
                 "the lease of task %s ran out: worker %s stopped renewing it",

@@ -219,7 +219,7 @@ class Worker:
                 await self._wait_for_store(error)
                 continue
             self._note_contact()
-            if not found and until_idle and not self._launcher.batches:
+            if not found and until_idle and not self._launcher.batches and not self._wake.is_set():
                 return
             if not found:
                 await self._rest()

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from oncetask import MemoryStore, OnceTask, TaskEvent, TaskManager
+from oncetask import ConfigurationError, MemoryStore, NoRetryPolicy, OnceTask, TaskEvent, TaskManager
 from oncetask_core.errors import StoreError
+from oncetask_core.query import Page, TaskQuery
 from oncetask_core.worker.quiet import QUIET_SECONDS, Quiet
 from tests.asynchronous import asynchronous
-from tests.worker.world import Job, Keyed, World
+from tests.worker.world import LEASE, Job, Keyed, World
 
 SOON = 10.0
 
@@ -187,3 +188,81 @@ def test_a_worker_that_cannot_make_room_yet_rests() -> None:
 
     assert quiet.next_change(101.0) == QUIET_SECONDS - 1
     assert quiet.next_change(100.0 + QUIET_SECONDS) is None
+
+
+@asynchronous
+async def test_of_two_runs_at_once_one_is_refused() -> None:
+    """Also while the first is still in its start hooks."""
+    manager = TaskManager(MemoryStore())
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    @manager.on_start
+    async def start() -> None:
+        begun.set()
+        await goes_on.wait()
+
+    first = asyncio.create_task(manager.run(handle_signals=False))
+    await begun.wait()
+    with pytest.raises(ConfigurationError, match="second time"):
+        await manager.run(handle_signals=False)
+
+    manager.stop()
+    goes_on.set()
+    async with asyncio.timeout(SOON):
+        await first
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_coroutine_that_a_plain_function_returns_is_interrupted(asked: bool) -> None:  # noqa: FBT001 - a case
+    """A decorated or partial coroutine function runs as one, its time limit included."""
+
+    @asynchronous
+    async def check() -> None:
+        world, begun = World(), asyncio.Event()
+
+        async def sleep() -> None:
+            begun.set()
+            await world.clock.sleep(3600)
+
+        world.manager.register_task_handler(
+            Job, lambda _: sleep(), timeout=10 if asked else None, retry_policy=NoRetryPolicy()
+        )
+        await world.manager.create_task(Job("a"))
+        running = asyncio.create_task(world.manager.run(handle_signals=False))
+        await begun.wait()
+        await world.clock.run_for(11)
+        world.manager.stop()
+        world.manager.stop()
+        await world.clock.run_for(20)
+        await running
+
+        ended = await world.task("a")
+        assert ended.is_live is not asked
+        assert ended.lease_uid is None
+
+    check()
+
+
+@asynchronous
+async def test_a_kind_that_is_unregistered_while_its_leases_are_looked_at_ends_nothing() -> None:
+    """Whoever serves the kind expires them."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: task.id)
+    world.manager.register_task_handler(Keyed, lambda task: task.id)
+    await world.manager.create_task(Job("a"))
+    await world.vanish_with("job")
+    await world.clock.run_for(2 * LEASE)
+    find = world.store.real.find
+
+    async def unregister(query: TaskQuery) -> Page:
+        page = await find(query)
+        if page.tasks and query.where.run_out:
+            world.manager.unregister("job")
+        return page
+
+    world.store.real.find = unregister  # type: ignore[method-assign]  # the test's own
+    await world.manager.create_task(Keyed("b"))
+    await world.manager.drain()
+
+    assert (await world.task("a")).lease_uid is not None
+    assert not (await world.task("b")).is_live
