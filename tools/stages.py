@@ -26,6 +26,8 @@ class Stage(NamedTuple):
 
     name: str
     command: Sequence[str]
+    effort: str = "long"
+    """Whose numbers it plays with; everything at full numbers under coverage would take hours."""
 
 
 class Result(NamedTuple):
@@ -88,7 +90,7 @@ def stages(root: Path, python: str) -> list[Stage]:
     bindings = sorted((root / "conformance_tests").glob("test_*.py"))
     paths = [path.relative_to(root).as_posix() for path in [*folders, *bindings]]
     tests = [Stage(path, pytest_command(python, [path, *PARALLEL, limit])) for path in paths]
-    modules = [Stage(module, [python, "-m", module]) for module in settings()["stages"]["modules"]]
+    modules = [Stage(module, [python, "-m", module], effort="gate") for module in settings()["stages"]["modules"]]
     return [*tests, *modules]
 
 
@@ -113,8 +115,8 @@ def main() -> int:
     if sys.argv[1:] == ["fresh"]:
         for record in records.glob("*.json"):
             record.unlink()
-    numbers = variables("long")
-    results = play(stages(ROOT, sys.executable), Records(records), lambda stage: run_watched(stage.command, numbers))
+    plan = stages(ROOT, sys.executable)
+    results = play(plan, Records(records), lambda stage: run_watched(stage.command, variables(stage.effort)))
     print(f"--- all stages, {sum(result.seconds for result in results) / 60:.1f} minutes")
     for result in results:
         print(result)
