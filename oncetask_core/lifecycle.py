@@ -137,6 +137,7 @@ def stopped_by_signals(worker: Worker) -> Iterator[None]:
 
 def _install(receive: Callable[[int], None]) -> Callable[[], None]:
     loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         for number in SIGNALS:
             loop.add_signal_handler(number, receive, number)
@@ -144,8 +145,10 @@ def _install(receive: Callable[[int], None]) -> Callable[[], None]:
         return _install_plainly(receive)
 
     def restore() -> None:
-        for number in SIGNALS:
+        for number, handler in previous.items():
             loop.remove_signal_handler(number)
+            if handler is not None:  # None is a handler that was not installed from Python
+                signal.signal(number, handler)
 
     return restore
 

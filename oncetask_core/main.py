@@ -29,16 +29,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _log_to_stderr(options.log_level)
     try:
-        asyncio.run(_run(find_manager(options.manager)))
+        manager = find_manager(options.manager)
     except OncetaskError as error:
-        sys.stderr.write(f"oncetask: {error}\n")
-        return 2
-    return 0
+        return _explained(error)
+    return asyncio.run(_run(manager))
 
 
-async def _run(manager: TaskManager) -> None:
+def _explained(error: OncetaskError) -> int:
+    sys.stderr.write(f"oncetask: {error}\n")
+    return 2
+
+
+async def _run(manager: TaskManager) -> int:
     """Run the worker; at its end no coroutine or thread that does not stop keeps the process from ending."""
-    await manager.run()
+    code = 0
+    try:
+        await manager.run()
+    except OncetaskError as error:
+        code = _explained(error)
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
@@ -48,7 +56,8 @@ async def _run(manager: TaskManager) -> None:
         logger.error("the process ends although something that a handler began does not stop")
         logging.shutdown()
         sys.stdout.flush()
-        os._exit(0)
+        os._exit(code)
+    return code
 
 
 def _log_to_stderr(level: str) -> None:

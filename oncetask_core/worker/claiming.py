@@ -61,6 +61,7 @@ class Claimer:
         self._was_full = False
         self.quiet = Quiet()
         self.hungry = True
+        self.thorough = True
         self.next_due: datetime | None = None
 
     async def claim(self, handlers: Sequence[Handler]) -> bool:
@@ -95,9 +96,11 @@ class Claimer:
         return False
 
     async def _claim_others(self, handlers: Sequence[Handler]) -> bool:
-        self.hungry = self._was_full = False
-        found = False
-        for demand in self._launcher.slots.demands(handlers):
+        demands = self._launcher.slots.demands(handlers, full=self.thorough or not self._was_full)
+        self.hungry = found = False
+        if demands:
+            self.thorough = self._was_full = False
+        for demand in demands:
             found |= await self._send(self._opened(demand, suspects=False))
         return found
 

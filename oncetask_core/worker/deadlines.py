@@ -44,7 +44,7 @@ class Deadlines:
             for run in self._overdue(now):
                 self._time_out(run)
             self._planned = min(
-                (next(iter(runs.values())) for runs in self._by_kind.values() if runs),
+                (min(runs.values()) for runs in self._by_kind.values() if runs),
                 default=now + FAR_SECONDS,
             )
             self._earlier.clear()

@@ -55,7 +55,10 @@ class Executor:
             raise
         except BaseException as error:  # noqa: BLE001 - an attempt's outcome, also sys.exit() and a panic of native code
             return self._all(run, error)
-        return self._returned(run, value)
+        try:
+            return self._returned(run, value)
+        except Exception as error:  # noqa: BLE001 - an outcome that was put together wrongly is the handler's failure
+            return self._all(run, error)
 
     async def _call(self, call: Call, subject: object, run: Run) -> Any:
         arguments = call.arguments(subject, run.context)
@@ -86,7 +89,10 @@ class Executor:
 
     def _interrupted(self, run: Run, error: asyncio.CancelledError) -> Reports:
         """A coroutine ended by cancellation: who asked for it decides what that means."""
+        current = asyncio.current_task()
         match run.reason:
+            case None if current is not None and current.cancelling():  # the loop is taken down around the worker
+                return dict.fromkeys(run.tasks, Released())
             case None:
                 return self._all(run, error)
             case StopReason.TIMED_OUT:
@@ -100,6 +106,12 @@ class Executor:
         return {task_id: self._raised(run, error) for task_id in run.tasks}
 
     def _raised(self, run: Run, error: BaseException) -> Report:
+        try:
+            return self._report_of(run, error)
+        except Exception as fault:  # noqa: BLE001 - a signal of the handler's own that lacks what signals have
+            return Failure(error=fault, text=describe_exception(fault), at=self._now())
+
+    def _report_of(self, run: Run, error: BaseException) -> Report:
         if isinstance(error, Snooze):
             return Snoozed(error.delay)
         if not isinstance(error, RetryAfter | GiveUp):

@@ -46,6 +46,7 @@ class Heartbeat:
         self._on_unknown = on_unknown
         self._renewals: Renewals | None = None
         self._thread: threading.Thread | None = None
+        self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -61,9 +62,7 @@ class Heartbeat:
             self._task = asyncio.create_task(self._renewals.run())
             return
         made: Future[Renewals] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._run_in_thread(main, made)), name="oncetask-renewals", daemon=True
-        )
+        self._thread = threading.Thread(target=self._work, args=(main, made), name="oncetask-renewals", daemon=True)
         self._thread.start()
         self._renewals = made.result()
 
@@ -75,8 +74,8 @@ class Heartbeat:
     async def stop(self) -> None:
         """End the renewals; nothing is renewed any more when this returns."""
         self.end()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+        if self._thread is not None:  # on no executor, which handlers may have filled with what does not stop
+            await asyncio.wait([asyncio.ensure_future(self._ended.wait())], timeout=STOP_SECONDS)
         if self._task is not None:
             await self._task
 
@@ -84,6 +83,13 @@ class Heartbeat:
         """Ask the renewals to end; what is under way may still arrive."""
         if self._renewals is not None:
             self._renewals.stop()
+
+    def _work(self, main: asyncio.AbstractEventLoop, made: "Future[Renewals]") -> None:
+        try:
+            asyncio.run(self._run_in_thread(main, made))
+        finally:
+            if not main.is_closed():
+                main.call_soon_threadsafe(self._ended.set)
 
     async def _run_in_thread(self, main: asyncio.AbstractEventLoop, made: "Future[Renewals]") -> None:
         renewals = self._make(main)

@@ -39,10 +39,15 @@ class SlotTable:
         """Free a slot."""
         self._used[kind] -= 1
 
+    def has_free(self, handler: Handler) -> bool:
+        """Return whether a call of the handler could begin now."""
+        return self._used[handler.kind] < handler.options.concurrency
+
     def demands(self, handlers: Iterable[Handler], *, full: bool = False) -> list[Demand]:
         """Return what to claim now.
 
-        A kind is asked for when at least a quarter of its slots is free: claims stay large while much runs.
+        While there is more to do than slots, a kind is asked for when at least a quarter of its slots is free: claims
+        stay large. The caller asks in full now and then, so that no free slot waits for long.
 
         Args:
             handlers: The kinds that may be claimed.

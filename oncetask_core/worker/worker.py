@@ -88,6 +88,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = self._hurried = self._store_is_down = False
         self._fault: BaseException | None = None
+        self._settling: asyncio.Task[None] | None = None
         self._paused: frozenset[str] = frozenset()
         self._upkeep_at = self._purge_at = self._contact_at = self._clock.monotonic()
         self._background: set[asyncio.Task[None]] = set()
@@ -167,7 +168,8 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         listening = listen(self._store, self._wake_here, seams=self._seams)
-        helpers = [asyncio.create_task(one) for one in (self._settler.run(), self._deadlines.watch(), listening)]
+        self._settling = asyncio.create_task(self._settler.run())
+        helpers = [self._settling, *(asyncio.create_task(one) for one in (self._deadlines.watch(), listening))]
         for helper in helpers:
             helper.add_done_callback(self._check_helper)
         self._heartbeat.start()
@@ -241,14 +243,16 @@ class Worker:
         return self._clock.monotonic() >= self._upkeep_at or (next_due is not None and self._time.now() >= next_due)
 
     async def _do_upkeep(self) -> bool:
-        self._claimer.hungry, self._claimer.next_due = True, None
+        self._claimer.hungry = self._claimer.thorough = True
+        self._claimer.next_due = None
         self._paused = await paused_kinds(self._store)
         served = frozenset(handler.kind for handler in self._registry)
         active = served - self._paused
         moved = await self._upkeep.expire(served) if served else 0
         if active:
             moved += await self._upkeep.tick(active)
-            waiting = await self._upkeep.has_suspects(active)
+            able = [handler.kind for handler in self._active_handlers() if self._launcher.slots.has_free(handler)]
+            waiting = bool(able) and await self._upkeep.has_suspects(frozenset(able))
             self._claimer.quiet.notice(self._clock.monotonic(), waiting=waiting)
         await self._purge()
         self._upkeep_at = self._clock.monotonic() + self._settings.poll_seconds * (0.5 + 0.5 * self._seams.chance())
@@ -319,13 +323,16 @@ class Worker:
         self._stopping = True
         if self._fault is None:
             await self._finish()
-        for helper in helpers:
+        ending = [*helpers] if self._settling is None else [*helpers, self._settling]
+        for helper in ending:
             helper.cancel()
-        await asyncio.gather(*helpers, *self._background, return_exceptions=True)
+        await asyncio.gather(*ending, *self._background, return_exceptions=True)
         await self._heartbeat.stop()
         self._threads.close()
 
     async def _finish(self) -> None:
+        if self._settling is not None and self._settling.cancelling():  # the loop is taken down around us
+            self._settling = asyncio.create_task(self._settler.run())
         await self._return_open_claim()
         if not self._hurried:
             await self._wait_for_batches(self._settings.shutdown_seconds)

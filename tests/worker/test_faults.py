@@ -1,13 +1,27 @@
 """Faults of the worker, of a store or of whoever runs the worker: nothing is held for ever, and somebody is told."""
 
 import asyncio
+import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from oncetask import ConfigurationError, MemoryStore, NoRetryPolicy, OnceTask, TaskEvent, TaskManager
+from oncetask import (
+    ConfigurationError,
+    Failed,
+    MemoryStore,
+    NoRetryPolicy,
+    OnceTask,
+    Outcome,
+    PerTask,
+    RetryAfter,
+    TaskEvent,
+    TaskManager,
+)
 from oncetask_core.errors import StoreError
 from oncetask_core.query import Page, TaskQuery
 from oncetask_core.worker.quiet import QUIET_SECONDS, Quiet
@@ -266,3 +280,189 @@ async def test_a_kind_that_is_unregistered_while_its_leases_are_looked_at_ends_n
 
     assert (await world.task("a")).lease_uid is not None
     assert not (await world.task("b")).is_live
+
+
+@asynchronous
+async def test_a_stop_does_not_wait_for_what_handlers_left_in_the_executor() -> None:
+    """Nothing of the shutdown queues behind it."""
+    executor, released = ThreadPoolExecutor(1), threading.Event()
+    asyncio.get_running_loop().set_default_executor(executor)
+    manager = TaskManager(MemoryStore(), shutdown_timeout=0.01)
+    begun = asyncio.Event()
+
+    @manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> None:
+        begun.set()
+        await asyncio.to_thread(released.wait)
+
+    await manager.create_task(Job("a"))
+    running = asyncio.create_task(manager.run(handle_signals=False))
+    await begun.wait()
+    manager.stop()
+    manager.stop()
+    try:
+        async with asyncio.timeout(SOON):
+            await running
+    finally:
+        released.set()
+
+
+@asynchronous
+async def test_every_free_slot_is_used_while_the_others_run_long() -> None:
+    """Also the last quarter of them."""
+    world = World()
+
+    @world.manager.task_handler(Job, concurrency=10)
+    async def handle(_: OnceTask[Job]) -> None:
+        await world.clock.sleep(3600)
+
+    running = asyncio.create_task(world.manager.run(handle_signals=False))
+    await world.clock.run_for(0)
+    for name in "abcdefghij":
+        await world.manager.create_task(Job(name))
+        await world.clock.run_for(0.1)
+    assert [world.names(name) for name in "abcdefghij"] == [["started"]] * 10
+
+    world.manager.stop()
+    world.manager.stop()
+    await world.clock.run_for(20)
+    await running
+
+
+@asynchronous
+async def test_slots_that_free_one_by_one_are_used_within_a_poll() -> None:
+    """There is a backlog, and never a quarter of the slots free at once."""
+    world = World()
+    goes_on = {f"t{number}": asyncio.Event() for number in range(10)}
+
+    @world.manager.task_handler(Job, concurrency=10)
+    async def handle(task: OnceTask[Job]) -> None:
+        await goes_on.get(task.id, asyncio.Event()).wait()
+
+    await world.manager.create_tasks([Job(f"t{number}") for number in range(20)])
+    running = asyncio.create_task(world.manager.run(handle_signals=False))
+    await world.clock.run_for(1)
+    goes_on["t0"].set()
+    await world.clock.run_for(2)
+    assert world.names("t10") == ["started"]
+
+    world.manager.stop()
+    world.manager.stop()
+    await world.clock.run_for(20)
+    await running
+
+
+@asynchronous
+async def test_a_shorter_time_limit_counts_beside_a_longer_one_of_the_same_kind() -> None:
+    """A kind that is registered anew while its handler runs may have another limit."""
+    world = World()
+
+    async def handle(_: OnceTask[Job]) -> None:
+        await world.clock.sleep(3600)
+
+    world.manager.register_task_handler(Job, handle, timeout=600)
+    running = asyncio.create_task(world.manager.run(handle_signals=False))
+    await world.manager.create_task(Job("old"))
+    await world.clock.run_for(1)
+    world.manager.unregister("job")
+    world.manager.register_task_handler(Job, handle, timeout=5, retry_policy=NoRetryPolicy())
+    await world.manager.create_task(Job("new"))
+    await world.clock.run_for(10)
+    assert [(await world.task(name)).is_live for name in ("old", "new")] == [True, False]
+
+    world.manager.stop()
+    world.manager.stop()
+    await world.clock.run_for(20)
+    await running
+
+
+class Hasty(RetryAfter):
+    """A signal whose author forgot to initialise what it is made from."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("outcome", [PerTask(None), PerTask([("a", 1)]), Failed(Hasty())])  # type: ignore[arg-type]  # on purpose
+@asynchronous
+async def test_an_outcome_that_was_put_together_wrongly_is_a_failed_attempt(outcome: object) -> None:
+    """The slot and the lease are not lost over it."""
+    world = World()
+    value = PerTask({"a": outcome}) if isinstance(outcome, Failed) else outcome
+    world.manager.register_resource_key_handler(Keyed, lambda tasks: value, retry_policy=NoRetryPolicy())
+    await world.manager.create_task(Keyed("a"))
+    await world.manager.drain()
+
+    assert (await world.task("a")).outcome is Outcome.FAILED
+    assert (await world.task("a")).crashes == 0
+
+
+def test_a_loop_that_is_taken_down_around_a_worker_gives_its_tasks_back() -> None:
+    """`asyncio.run` cancels what is left at its end: the worker, its handlers and what writes its outcomes."""
+    store = MemoryStore()
+    manager = TaskManager(store)
+
+    @manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    begun = asyncio.Event()
+
+    async def main() -> "asyncio.Task[None]":
+        await manager.create_task(Job("a"))
+        background = asyncio.create_task(manager.run(handle_signals=False))
+        await begun.wait()
+        return background
+
+    started = time.monotonic()
+    background = asyncio.run(main())
+    task = asyncio.run(store.get(["a"])).tasks["a"]
+
+    assert background.cancelled()
+    assert (task.lease_uid, task.failures, task.crashes) == (None, 0, 0)
+    assert time.monotonic() - started < SOON
+
+
+@asynchronous
+async def test_a_suspect_whose_kind_is_busy_slows_down_no_other_kind() -> None:
+    """It cannot run before a slot of its kind is free; nobody makes room for it until then."""
+    world = World()
+
+    @world.manager.task_handler(Job, concurrency=1)
+    async def handle(_: OnceTask[Job]) -> None:
+        await world.clock.sleep(3600)
+
+    @world.manager.task_handler(Keyed)
+    async def quick(_: OnceTask[Keyed]) -> None:
+        pass
+
+    await world.manager.create_task(Job("long"))
+    running = asyncio.create_task(world.manager.run(handle_signals=False))
+    await world.clock.run_for(1)
+    await world.manager.create_task(Job("suspect"))
+    await world.vanish_with("job")
+    await world.clock.run_for(2 * LEASE)
+    for number in range(20):
+        created = await world.manager.create_task(Keyed(f"k{number}", f"k{number}"))
+        await world.clock.run_for(0.5)
+        assert not (await world.task(created.id)).is_live, number
+
+    world.manager.stop()
+    world.manager.stop()
+    await world.clock.run_for(20)
+    await running
+
+
+@asynchronous
+async def test_the_signal_handlers_of_an_application_are_its_own_again() -> None:
+    """A worker borrows SIGTERM and SIGINT for as long as it runs."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    manager = TaskManager(MemoryStore())
+    running = asyncio.create_task(manager.run())
+    await until(lambda: [signal.getsignal(number) for number in numbers] != before)
+    manager.stop()
+    await running
+
+    assert [signal.getsignal(number) for number in numbers] == before
