@@ -116,7 +116,7 @@ class Script(RuleBasedStateMachine):
 
     def _is_current(self, seen: Row) -> bool:
         row = self.tasks.get(seen["id"])
-        return row is not None and all(row[name] == seen[name] for name in _GRANT)  # type: ignore[literal-required]
+        return row is not None and all(row[name] == seen[name] for name in _GRANT)  # type: ignore[literal-required]  # names of Row
 
     def play(self, name: str, moves: Sequence[Move | None]) -> None:
         """Apply a batch of what is allowed of it, and remember what was settled."""

@@ -175,12 +175,12 @@ def test_the_local_time_of_a_zone_is_meant() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"dtstart": datetime(2030, 1, 1)}, "aware"),  # noqa: DTZ001
+        ({"dtstart": datetime(2030, 1, 1)}, "aware"),  # noqa: DTZ001 - naive on purpose
         ({"dtstart": date(2030, 1, 1)}, "aware"),
         ({"dtstart": START.replace(microsecond=5)}, "whole seconds"),
         ({"timezone": "Mars/Olympus"}, "IANA"),
         ({"timezone": "../../etc/passwd"}, "IANA"),
-        ({"exdates": (datetime(2030, 1, 1),)}, "aware"),  # noqa: DTZ001
+        ({"exdates": (datetime(2030, 1, 1),)}, "aware"),  # noqa: DTZ001 - naive on purpose
         ({"exdates": (START,) * 1001}, "1000"),
         ({"catch_up": "sometimes"}, "catch_up"),
         ({"nonexistent": "maybe"}, "nonexistent"),

@@ -22,8 +22,10 @@ from oncetask import (
     TaskEvent,
     TaskManager,
 )
+from oncetask_core.claims import Claim
 from oncetask_core.errors import StoreError
 from oncetask_core.query import Page, TaskQuery
+from oncetask_core.store import Claimed
 from oncetask_core.worker.quiet import QUIET_SECONDS, Quiet
 from tests.asynchronous import asynchronous
 from tests.worker.world import LEASE, Job, Keyed, World
@@ -36,6 +38,14 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(SOON):
         while not holds():  # noqa: ASYNC110 - nobody tells when a thread has ended
             await asyncio.sleep(0.01)
+
+
+async def end(world: World, running: "asyncio.Task[None]") -> None:
+    """Stop a worker twice, so that what runs is given back, and wait for its end in virtual time."""
+    world.manager.stop()
+    world.manager.stop()
+    await world.clock.run_for(20)
+    await running
 
 
 def threads(name: str) -> list[str]:
@@ -162,10 +172,7 @@ async def test_what_waits_behind_a_clean_up_that_does_not_stop_is_given_back() -
     await world.manager.cancel_task("a")
     running = asyncio.create_task(world.manager.run(handle_signals=False))
     await world.clock.run_for(1)
-    world.manager.stop()
-    world.manager.stop()
-    await world.clock.run_for(20)
-    await running
+    await end(world, running)
 
     assert [(await world.task(task_id)).lease_uid for task_id in "abc"] == [None, None, None]
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
@@ -245,10 +252,7 @@ def test_a_coroutine_that_a_plain_function_returns_is_interrupted(asked: bool) -
         running = asyncio.create_task(world.manager.run(handle_signals=False))
         await begun.wait()
         await world.clock.run_for(11)
-        world.manager.stop()
-        world.manager.stop()
-        await world.clock.run_for(20)
-        await running
+        await end(world, running)
 
         ended = await world.task("a")
         assert ended.is_live is not asked
@@ -323,10 +327,7 @@ async def test_every_free_slot_is_used_while_the_others_run_long() -> None:
         await world.clock.run_for(0.1)
     assert [world.names(name) for name in "abcdefghij"] == [["started"]] * 10
 
-    world.manager.stop()
-    world.manager.stop()
-    await world.clock.run_for(20)
-    await running
+    await end(world, running)
 
 
 @asynchronous
@@ -346,10 +347,7 @@ async def test_slots_that_free_one_by_one_are_used_within_a_poll() -> None:
     await world.clock.run_for(2)
     assert world.names("t10") == ["started"]
 
-    world.manager.stop()
-    world.manager.stop()
-    await world.clock.run_for(20)
-    await running
+    await end(world, running)
 
 
 @asynchronous
@@ -370,10 +368,7 @@ async def test_a_shorter_time_limit_counts_beside_a_longer_one_of_the_same_kind(
     await world.clock.run_for(10)
     assert [(await world.task(name)).is_live for name in ("old", "new")] == [True, False]
 
-    world.manager.stop()
-    world.manager.stop()
-    await world.clock.run_for(20)
-    await running
+    await end(world, running)
 
 
 class Hasty(RetryAfter):
@@ -448,10 +443,7 @@ async def test_a_suspect_whose_kind_is_busy_slows_down_no_other_kind() -> None:
         await world.clock.run_for(0.5)
         assert not (await world.task(created.id)).is_live, number
 
-    world.manager.stop()
-    world.manager.stop()
-    await world.clock.run_for(20)
-    await running
+    await end(world, running)
 
 
 @asynchronous
@@ -466,3 +458,31 @@ async def test_the_signal_handlers_of_an_application_are_its_own_again() -> None
     await running
 
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+@asynchronous
+async def test_a_drain_runs_what_is_created_while_an_empty_claim_is_on_its_way() -> None:
+    """Its last look was taken before the child existed, and its handler has ended when the reply comes."""
+    store = MemoryStore()
+    manager = TaskManager(store)
+    claim, asked = store.claim, asyncio.Event()
+
+    async def claim_late(asking: Claim) -> Claimed:
+        reply = await claim(asking)
+        if not reply.tasks and not asked.is_set():
+            asked.set()
+            await manager.wait("parent")
+        return reply
+
+    @manager.task_handler(Job)
+    async def handle(task: OnceTask[Job]) -> None:
+        if task.id == "parent":
+            await asked.wait()
+            await manager.create_task(Job("child"))
+
+    store.claim = claim_late  # type: ignore[method-assign,assignment]  # the test's own
+    await manager.create_task(Job("parent"))
+    async with asyncio.timeout(SOON):
+        await manager.drain()
+
+    assert not (await store.get(["child"])).tasks["child"].is_live
