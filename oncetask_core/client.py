@@ -60,7 +60,12 @@ class TaskClient:
         return self._gate.store.env
 
     async def close(self) -> None:
-        """Close the store; it is opened again when it is next needed."""
+        """Close the store; it is opened again when it is next needed.
+
+        Raises:
+            ConfigurationError: This manager is running.
+        """
+        self._refuse_while_running("be closed")
         await self._gate.close()
 
     @contextmanager
@@ -262,7 +267,7 @@ class TaskClient:
             TaskNotFoundError: There is no such task.
             PayloadError: The result does not fit `result_type`.
         """
-        waiter = Waiter(await self._gate.opened(), seams=self._seams)
+        waiter = Waiter(self._gate.opened, seams=self._seams)
         return await waiter.wait(task_id, result_type=result_type, timeout=timeout)
 
     async def pause(self, kind: str) -> None:
@@ -296,7 +301,7 @@ class TaskClient:
 
     def _created(self, task_id: str, kind: str, *, existed: bool) -> Created[Any]:
         handler = self._registry.get(kind)
-        waiter = Waiter(self._gate.store, seams=self._seams)
+        waiter = Waiter(self._gate.opened, seams=self._seams)
         return Created(task_id, existed=existed, result_type=handler and handler.result_type, waiter=waiter)
 
     def _bound(self, task: OnceTask[Any]) -> OnceTask[Any]:

@@ -1,20 +1,19 @@
-"""Running a worker: start and stop hooks, signals, and the store that may not be up yet."""
+"""Around a worker: start and stop hooks, and the store that may not be up yet."""
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 from oncetask_core.backoff import Backoff
 from oncetask_core.errors import StoreUnavailableError
+from oncetask_core.stopping import Stopping
 from oncetask_core.store import TaskStore
-from oncetask_core.worker import Seams, Worker
+from oncetask_core.worker import Seams
 
 logger = logging.getLogger("oncetask.manager")
 
 LifecycleHook = Callable[[], Awaitable[None] | None]
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StoreGate:
@@ -59,26 +58,46 @@ class StoreGate:
             await self.store.close()
 
 
-async def call_hooks(hooks: Sequence[LifecycleHook]) -> None:
-    """Call the hooks in order, awaiting those that are coroutines."""
-    for hook in hooks:
-        outcome = hook()
-        if outcome is not None:
-            await outcome
-
-
 @asynccontextmanager
-async def hooked(starts: Sequence[LifecycleHook], stops: Sequence[LifecycleHook]) -> AsyncIterator[None]:
-    """Call the start hooks, then at the end the stop hooks in reverse order, each even if another fails."""
-    await call_hooks(starts)
+async def hooked(
+    starts: Sequence[LifecycleHook], stops: Sequence[LifecycleHook], *, stopping: Stopping
+) -> AsyncIterator[bool]:
+    """Call the start hooks, then at the end the stop hooks in reverse order, each even if another fails.
+
+    A start hook that runs when the end is asked for a second time is cancelled, and a stop hook that runs when it is
+    asked for once more.
+
+    Yields:
+        Whether all start hooks have ended; the stop hooks are called only then.
+    """
+    started = False
+    async with stopping.cut_at(2):
+        for hook in starts:
+            await _call(hook)
+        started = True
     try:
-        yield
+        yield started
     finally:
-        for hook in reversed(stops):
-            try:
-                await call_hooks([hook])
-            except Exception:
-                logger.exception("stop hook %r failed", hook)
+        for hook in reversed(stops if started else ()):
+            await _call_at_the_end(hook, stopping)
+
+
+async def _call(hook: LifecycleHook) -> None:
+    outcome = hook()
+    if outcome is not None:
+        await outcome
+
+
+async def _call_at_the_end(hook: LifecycleHook, stopping: Stopping) -> None:
+    ended = False
+    async with stopping.cut_at(max(stopping.asked + 1, 2)):
+        try:
+            await _call(hook)
+        except Exception:
+            logger.exception("stop hook %r failed", hook)
+        ended = True
+    if not ended:
+        logger.warning("stop hook %r was cancelled by another signal", hook)
 
 
 @contextmanager
@@ -112,55 +131,3 @@ async def ended(background: "asyncio.Task[None]") -> None:
     except asyncio.CancelledError:
         background.cancel()
         raise
-
-
-@contextmanager
-def stopped_by_signals(worker: Worker) -> Iterator[None]:
-    """Stop the worker on SIGTERM or SIGINT: the first drains, a second cancels what runs and releases it.
-
-    Where the event loop cannot watch signals (Windows, other threads than the main one) nothing is installed there;
-    on Windows the interpreter's own handlers are used.
-    """
-    seen: list[int] = []
-
-    def receive(number: int) -> None:
-        seen.append(number)
-        logger.info("signal %s: %s", signal.Signals(number).name, "draining" if len(seen) == 1 else "releasing now")
-        worker.stop(hurry=len(seen) > 1)
-
-    restore = _install(receive)
-    try:
-        yield
-    finally:
-        restore()
-
-
-def _install(receive: Callable[[int], None]) -> Callable[[], None]:
-    loop = asyncio.get_running_loop()
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        for number in SIGNALS:
-            loop.add_signal_handler(number, receive, number)
-    except (NotImplementedError, RuntimeError, ValueError):
-        return _install_plainly(receive)
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            loop.remove_signal_handler(number)
-            if handler is not None:  # None is a handler that was not installed from Python
-                signal.signal(number, handler)
-
-    return restore
-
-
-def _install_plainly(receive: Callable[[int], None]) -> Callable[[], None]:
-    try:
-        previous = {number: signal.signal(number, lambda n, _: receive(n)) for number in SIGNALS}
-    except ValueError:  # not the main thread: whoever owns it has to call `stop`
-        return lambda: None
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    return restore

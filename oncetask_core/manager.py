@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import TypedDict, TypeVar, Unpack
 
@@ -12,9 +12,10 @@ import msgspec
 from oncetask_core.client import Duration, TaskClient, default_name
 from oncetask_core.errors import StoreError
 from oncetask_core.handlers import HandlerFunction, HandlerOptions
-from oncetask_core.lifecycle import LifecycleHook, cancelled_by_failure_of, ended, hooked, stopped_by_signals
+from oncetask_core.lifecycle import LifecycleHook, cancelled_by_failure_of, ended, hooked
 from oncetask_core.limits import check_kind
 from oncetask_core.retry import RetryPolicy
+from oncetask_core.stopping import Stopping, asked_by_signals
 from oncetask_core.store import TaskStore
 from oncetask_core.worker import Seams, Worker, WorkerSettings, WorkerState
 from oncetask_core.worker.events import Hook
@@ -91,7 +92,7 @@ class TaskManager(TaskClient):
         self._hooks: list[Hook] = []
         self._starts: list[LifecycleHook] = []
         self._stops: list[LifecycleHook] = []
-        self._is_stopped = False
+        self._stopping: Stopping | None = None
         self.resources: dict[str, object] = {}
 
     def register_task_handler(
@@ -173,17 +174,15 @@ class TaskManager(TaskClient):
 
         The first signal stops claiming and lets handlers finish for up to `shutdown_timeout`; then, or at a second
         signal, they are cancelled and their tasks are given back, nothing charged. A store that is not up yet is
-        waited for.
+        waited for until the first signal. A start hook that hangs is cancelled at the second signal, a stop hook at the
+        next one.
 
         Raises:
             SchemaError: The store's schema does not fit.
             ConfigurationError: This manager runs already, or the store refuses its configuration.
         """
-        async with self._working() as worker:
-            if handle_signals:
-                with stopped_by_signals(worker):
-                    await worker.run()
-            else:
+        async with self._working(handle_signals=handle_signals) as worker:
+            if worker is not None:
                 await worker.run()
 
     @asynccontextmanager
@@ -196,6 +195,9 @@ class TaskManager(TaskClient):
             ConfigurationError: This manager runs already.
         """
         async with self._working() as worker:
+            if worker is None:
+                yield
+                return
             background = asyncio.create_task(worker.run())
             with cancelled_by_failure_of(background):
                 try:
@@ -208,13 +210,13 @@ class TaskManager(TaskClient):
     async def drain(self) -> None:
         """Run everything that is due, and what becomes due by it, then return; for tests and cron."""
         async with self._working() as worker:
-            await worker.run(until_idle=True)
+            if worker is not None:
+                await worker.run(until_idle=True)
 
     def stop(self) -> None:
         """Ask a running worker to drain and end; `run` then returns. Any thread may call this; twice hurries."""
-        self._is_stopped = True  # also for a worker that has not begun yet
-        if self._worker is not None:
-            self._worker.stop(hurry=self._worker.is_stopping)
+        if self._stopping is not None:
+            self._stopping.ask()
 
     async def health(self) -> Health:
         """Return whether the store answers and the worker, if one runs here, is in contact. Never raises for those."""
@@ -228,18 +230,29 @@ class TaskManager(TaskClient):
         return Health(ok=reason is None, worker=worker, reason=reason)
 
     @asynccontextmanager
-    async def _working(self) -> AsyncIterator[Worker]:
+    async def _working(self, *, handle_signals: bool = False) -> AsyncIterator[Worker | None]:
+        """Do what belongs around a worker; yields None where the end was asked for before there was one."""
         self._refuse_while_running("be run a second time")
-        self._is_running, self._is_stopped = True, False
+        self._is_running, self._stopping = True, Stopping()
         try:
-            store = await self._gate.opened_at_last(seams=self._seams)
-            async with hooked(self._starts, self._stops):
-                self._worker = self._make_worker(store)
-                if self._is_stopped:
-                    self._worker.stop()
-                yield self._worker
+            with asked_by_signals(self._stopping) if handle_signals else nullcontext():
+                async with self._started(self._stopping) as worker:
+                    yield worker
         finally:
-            self._worker, self._is_running = None, False
+            self._worker, self._stopping, self._is_running = None, None, False
+
+    @asynccontextmanager
+    async def _started(self, stopping: Stopping) -> AsyncIterator[Worker | None]:
+        store: TaskStore | None = None
+        async with stopping.cut_at(1):
+            store = await self._gate.opened_at_last(seams=self._seams)
+        if store is None:
+            yield None
+            return
+        async with hooked(self._starts, self._stops, stopping=stopping) as is_started:
+            self._worker = self._make_worker(store) if is_started else None
+            with nullcontext() if self._worker is None else stopping.steering(self._worker):
+                yield self._worker
 
     def _make_worker(self, store: TaskStore) -> Worker:
         kinds = ", ".join(sorted(handler.kind for handler in self._registry)) or "none"

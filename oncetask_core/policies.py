@@ -25,6 +25,6 @@ class GuardedPolicy:
             return None if delay is None else check_duration(delay, "the delay of a retry policy")
         except OncetaskError as refused:
             logger.warning("the retry policy of kind %s gave no usable delay: %s", self.kind, refused)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("the retry policy of kind %s failed", self.kind)
         return DEFAULT_RETRY.delay_after(attempts, error, chance=chance)

@@ -17,7 +17,7 @@ from oncetask_core.limits import (
     check_time,
 )
 from oncetask_core.payload import encode_payload
-from oncetask_core.recurrence import Recurrence, first, validate
+from oncetask_core.recurrence import Recurrence, validate
 from oncetask_core.task import DEFAULT_QUEUE, NewTask, StoreNow, When
 
 R_co = TypeVar("R_co", covariant=True)
@@ -77,21 +77,21 @@ def new_task(data: TaskData[object], wishes: Wishes, identity: Identity) -> NewT
             rule="a task has either a recurrence or a time, not both",
             remedy="Move the time into the recurrence's dtstart.",
         )
-    wait_until, used = _first_slot(rule) if rule is not None else (_when(scheduled, wishes), 0)
+    start = None if rule is None else validate(rule)
     return NewTask(
         id=check_id(_call(data, "idempotent_id", required=True)),
         kind=kind_of(data),
         payload=encode_payload(data),
         run_uid=identity.run_uid,
         created_by=identity.created_by,
-        wait_until=wait_until,
+        wait_until=_when(scheduled, wishes) if start is None else start.slot,
         resource_key=_resource_key_of(data),
         strict_order=bool(getattr(data, "strict_order", False)),
         queue=check_queue(wishes.queue),
         priority=check_priority(wishes.priority),
         headers=check_headers(wishes.headers),
         recurrence=rule,
-        slots_used=used,
+        slots_used=0 if start is None else start.used,
     )
 
 
@@ -152,7 +152,6 @@ def _recurrence_of(data: object) -> Recurrence | None:
             rule="recurrence() returns a Recurrence or None",
             remedy="Build it with Recurrence(rrule=..., dtstart=...).",
         )
-    validate(rule)
     return rule
 
 
@@ -166,10 +165,3 @@ def _when(scheduled: datetime | None, wishes: Wishes) -> When:
     if wishes.when is not None:
         return wishes.when
     return StoreNow() if scheduled is None else scheduled
-
-
-def _first_slot(rule: Recurrence) -> tuple[datetime, int]:
-    cursor = first(rule)
-    if cursor is None:  # pragma: no cover - `validate` refuses rules without an occurrence
-        raise InvalidTaskError(value=rule.rrule, rule="a recurrence has an occurrence", remedy="Check its bounds.")
-    return cursor.slot, cursor.used

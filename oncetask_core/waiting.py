@@ -1,5 +1,6 @@
 """Waiting for a task to end."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,10 +17,15 @@ MOST_SECONDS = 0.5
 
 
 class Waiter:
-    """Asks the store about a task until it has ended, less and less often."""
+    """Asks the store about a task until it has ended, less and less often.
 
-    def __init__(self, store: TaskStore, *, seams: Seams) -> None:
-        self._store = store
+    Args:
+        opened: Returns the open store.
+        seams: The clock.
+    """
+
+    def __init__(self, opened: Callable[[], Awaitable[TaskStore]], *, seams: Seams) -> None:
+        self._opened = opened
         self._clock = seams.clock
 
     async def wait(self, task_id: str, *, result_type: Any = None, timeout: timedelta | float | None = None) -> Any:
@@ -46,7 +52,8 @@ class Waiter:
             pause = min(pause * 2, MOST_SECONDS)
 
     async def _ended(self, task_id: str) -> OnceTask[object] | None:
-        task = (await self._store.get([task_id])).tasks.get(task_id)
+        store = await self._opened()
+        task = (await store.get([task_id])).tasks.get(task_id)
         if task is None:
             raise TaskNotFoundError(task_id)
         return None if task.is_live else task

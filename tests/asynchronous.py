@@ -7,6 +7,9 @@ from typing import Any, ParamSpec
 
 P = ParamSpec("P")
 
+SOON = 10.0
+"""Seconds after which a test that waits for something real has failed."""
+
 
 def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Make a coroutine function a test; fail it when it leaves asyncio tasks running."""
@@ -23,3 +26,10 @@ async def _checked(test: Coroutine[Any, Any, None]) -> None:
     await asyncio.sleep(0)
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"the test left tasks running: {left}"
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(SOON):
+        while not holds():  # noqa: ASYNC110 - nobody tells when a thread has ended
+            await asyncio.sleep(0.01)

@@ -40,8 +40,8 @@ class Due(msgspec.Struct, frozen=True):
     """Where the generator goes; None when its rule has no further slot."""
 
 
-def validate(recurrence: Recurrence) -> None:
-    """Refuse a recurrence that could not be evaluated, or that never occurs.
+def validate(recurrence: Recurrence) -> Cursor:
+    """Return the first slot; refuse a recurrence that could not be evaluated, or that never occurs.
 
     Raises:
         InvalidRecurrenceError: Names the value, the rule and the way out.
@@ -57,13 +57,15 @@ def validate(recurrence: Recurrence) -> None:
             )
     for name in ("exdates", "rdates"):
         _check_dates(getattr(recurrence, name), name)
-    if first(recurrence) is None:
+    start = first(recurrence)
+    if start is None:
         raise InvalidRecurrenceError(
             value=recurrence.rrule, rule="a recurrence has at least one occurrence", remedy="It has no occurrence."
         )
     if parse(recurrence.rrule).count is not None:
         for _ in _numbered(recurrence, _begin(recurrence), search=Search(recurrence.rrule)):
             pass
+    return start
 
 
 def check_start(start: object) -> None:

@@ -1,10 +1,9 @@
 """Faults of the worker, of a store or of whoever runs the worker: nothing is held for ever, and somebody is told."""
 
 import asyncio
-import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,25 +26,8 @@ from oncetask_core.errors import StoreError
 from oncetask_core.query import Page, TaskQuery
 from oncetask_core.store import Claimed
 from oncetask_core.worker.quiet import QUIET_SECONDS, Quiet
-from tests.asynchronous import asynchronous
+from tests.asynchronous import SOON, asynchronous, until
 from tests.worker.world import LEASE, Job, Keyed, World
-
-SOON = 10.0
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait until the condition holds."""
-    async with asyncio.timeout(SOON):
-        while not holds():  # noqa: ASYNC110 - nobody tells when a thread has ended
-            await asyncio.sleep(0.01)
-
-
-async def end(world: World, running: "asyncio.Task[None]") -> None:
-    """Stop a worker twice, so that what runs is given back, and wait for its end in virtual time."""
-    world.manager.stop()
-    world.manager.stop()
-    await world.clock.run_for(20)
-    await running
 
 
 def threads(name: str) -> list[str]:
@@ -172,7 +154,7 @@ async def test_what_waits_behind_a_clean_up_that_does_not_stop_is_given_back() -
     await world.manager.cancel_task("a")
     running = asyncio.create_task(world.manager.run(handle_signals=False))
     await world.clock.run_for(1)
-    await end(world, running)
+    await world.end(running)
 
     assert [(await world.task(task_id)).lease_uid for task_id in "abc"] == [None, None, None]
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
@@ -252,7 +234,7 @@ def test_a_coroutine_that_a_plain_function_returns_is_interrupted(asked: bool) -
         running = asyncio.create_task(world.manager.run(handle_signals=False))
         await begun.wait()
         await world.clock.run_for(11)
-        await end(world, running)
+        await world.end(running)
 
         ended = await world.task("a")
         assert ended.is_live is not asked
@@ -327,7 +309,7 @@ async def test_every_free_slot_is_used_while_the_others_run_long() -> None:
         await world.clock.run_for(0.1)
     assert [world.names(name) for name in "abcdefghij"] == [["started"]] * 10
 
-    await end(world, running)
+    await world.end(running)
 
 
 @asynchronous
@@ -347,7 +329,7 @@ async def test_slots_that_free_one_by_one_are_used_within_a_poll() -> None:
     await world.clock.run_for(2)
     assert world.names("t10") == ["started"]
 
-    await end(world, running)
+    await world.end(running)
 
 
 @asynchronous
@@ -368,7 +350,7 @@ async def test_a_shorter_time_limit_counts_beside_a_longer_one_of_the_same_kind(
     await world.clock.run_for(10)
     assert [(await world.task(name)).is_live for name in ("old", "new")] == [True, False]
 
-    await end(world, running)
+    await world.end(running)
 
 
 class Hasty(RetryAfter):
@@ -443,21 +425,7 @@ async def test_a_suspect_whose_kind_is_busy_slows_down_no_other_kind() -> None:
         await world.clock.run_for(0.5)
         assert not (await world.task(created.id)).is_live, number
 
-    await end(world, running)
-
-
-@asynchronous
-async def test_the_signal_handlers_of_an_application_are_its_own_again() -> None:
-    """A worker borrows SIGTERM and SIGINT for as long as it runs."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.getsignal(number) for number in numbers]
-    manager = TaskManager(MemoryStore())
-    running = asyncio.create_task(manager.run())
-    await until(lambda: [signal.getsignal(number) for number in numbers] != before)
-    manager.stop()
-    await running
-
-    assert [signal.getsignal(number) for number in numbers] == before
+    await world.end(running)
 
 
 @asynchronous

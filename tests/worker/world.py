@@ -1,5 +1,6 @@
 """A manager on the memory store in virtual time, and payloads to run on it."""
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -88,3 +89,10 @@ class World:
     def names(self, task_id: str) -> list[str]:
         """Return the names of the events of a task."""
         return [event.name.value for event in self.events if event.task_id == task_id]
+
+    async def end(self, running: "asyncio.Task[None]") -> None:
+        """Stop a worker twice, so that what runs is given back, and wait for its end in virtual time."""
+        self.manager.stop()
+        self.manager.stop()
+        await self.clock.run_for(20)
+        await running
