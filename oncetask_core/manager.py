@@ -243,9 +243,7 @@ class TaskManager(TaskClient):
 
     @asynccontextmanager
     async def _started(self, stopping: Stopping) -> AsyncIterator[Worker | None]:
-        store: TaskStore | None = None
-        async with stopping.cut_at(1):
-            store = await self._gate.opened_at_last(seams=self._seams)
+        store = await stopping.unless_asked(self._gate.opened_at_last(seams=self._seams))
         if store is None:
             yield None
             return

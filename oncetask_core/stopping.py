@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
 
 from oncetask_core.worker import Worker
 
 logger = logging.getLogger("oncetask.manager")
+
+T = TypeVar("T")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -60,6 +63,13 @@ class Stopping:
                 raise
         finally:
             self._cuts.pop(scope, None)
+
+    async def unless_asked(self, work: Awaitable[T]) -> T | None:
+        """Return what `work` returns; None once the end is asked for before it has ended."""
+        result: T | None = None
+        async with self.cut_at(1):
+            result = await work
+        return result  # noqa: RET504 - the block may end without having assigned it
 
     def _cut(self) -> None:
         for scope, count in self._cuts.items():
