@@ -20,7 +20,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, or 2 for a mistake that the user can mend."""
+    """Run the command line; return the exit code: 0, 1 for a fault, or 2 for a mistake that the user can mend."""
     parser = argparse.ArgumentParser(prog="python -m oncetask", description="Durable tasks that complete exactly once.")
     commands = parser.add_subparsers(dest="command", required=True)
     worker = commands.add_parser("worker", help="run the tasks of a manager until SIGTERM or SIGINT, then drain")
@@ -47,6 +47,9 @@ async def _run(manager: TaskManager) -> int:
         await manager.run()
     except OncetaskError as error:
         code = _explained(error)
+    except Exception:
+        logger.exception("the worker has failed")
+        code = 1
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()

@@ -4,7 +4,7 @@
 """
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from types import NoneType
@@ -68,6 +68,23 @@ def decode(row: Row) -> Task:
         return _checked(_record(row))
     except (ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
         raise UnreadableRowError(row, _fault(row) or str(error)) from error
+
+
+def decode_all(rows: Sequence[Row]) -> tuple[list[Task], list[UnreadableRowError]]:
+    """Return the records of the rows in order, and what is wrong with those that cannot be read."""
+    tasks: list[Task] = []
+    faults: list[UnreadableRowError] = []
+    for row in rows:
+        try:
+            tasks.append(decode(row))
+        except UnreadableRowError as fault:
+            faults.append(fault)
+    return tasks, faults
+
+
+def reasons(faults: Iterable[UnreadableRowError]) -> dict[str, str]:
+    """Return why rows cannot be read, by task id."""
+    return {fault.task_id: fault.reason for fault in faults}
 
 
 def _fault(row: Row) -> str | None:
@@ -172,6 +189,8 @@ _TYPES: Final[Mapping[str, Any]] = {name: OnceTask.__annotations__[name] for nam
 _OPTIONAL: Final = frozenset(name for name, kind in _TYPES.items() if NoneType in get_args(kind))
 _TIMES: Final = tuple(name for name, kind in _TYPES.items() if datetime in (kind, *get_args(kind)))
 _NUMBERS: Final = tuple(name for name, kind in _TYPES.items() if kind in (int, bool))
+NUMERIC: Final = frozenset((*_TIMES, *_NUMBERS))
+"""The fields whose columns hold integers."""
 _READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     **dict.fromkeys(_TIMES, from_micros),
     **dict.fromkeys(_NUMBERS, _check_number),

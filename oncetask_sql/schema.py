@@ -18,7 +18,7 @@ History costs nothing, because every index that the hot statements use leaves fi
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import Column, Computed, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, Computed, Index, Integer, MetaData, Table, Text, text
 
 from oncetask_sql.times import to_micros
 
@@ -35,53 +35,55 @@ GENERATOR: Final = f"{LIVE} AND recurrence IS NOT NULL"
 WAITING_FOR_SEAT: Final = f"{FREE} AND recurrence IS NULL AND resource_key IS NOT NULL AND head_key IS NULL"
 MEMBER: Final = "resource_key IS NOT NULL AND head_key IS NULL AND lease_uid IS NOT NULL"
 
+Number: Final = BigInteger().with_variant(Integer, "sqlite")
+
 metadata = MetaData()
 
 tasks = Table(
     "oncetask_task",
     metadata,
-    Column("sequence", Integer, primary_key=True),
+    Column("sequence", Number, primary_key=True),
     Column("env", Text, nullable=False),
     Column("id", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("payload", Text, nullable=False),
     Column("run_uid", Text, nullable=False),
     Column("created_by", Text, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("wait_until", Integer, nullable=False),
-    Column("order_at", Integer, nullable=False),
+    Column("created_at", Number, nullable=False),
+    Column("wait_until", Number, nullable=False),
+    Column("order_at", Number, nullable=False),
     Column("resource_key", Text),
-    Column("strict_order", Integer, nullable=False, server_default=text("0")),
+    Column("strict_order", Number, nullable=False, server_default=text("0")),
     Column("head_key", Text),
     Column("queue", Text, nullable=False),
-    Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("priority", Number, nullable=False, server_default=text("0")),
     Column("headers", Text, nullable=False, server_default=text("'{}'")),
     Column("lease_uid", Text),
     Column("leased_by", Text),
-    Column("leased_until", Integer),
-    Column("epoch", Integer, nullable=False, server_default=text("0")),
-    Column("in_cleanup", Integer, nullable=False, server_default=text("0")),
-    Column("started_at", Integer),
-    Column("revision", Integer, nullable=False, server_default=text("0")),
+    Column("leased_until", Number),
+    Column("epoch", Number, nullable=False, server_default=text("0")),
+    Column("in_cleanup", Number, nullable=False, server_default=text("0")),
+    Column("started_at", Number),
+    Column("revision", Number, nullable=False, server_default=text("0")),
     Column("settled_by", Text, nullable=False, server_default=text("'[]'")),
-    Column("claims", Integer, nullable=False, server_default=text("0")),
-    Column("failures", Integer, nullable=False, server_default=text("0")),
-    Column("crashes", Integer, nullable=False, server_default=text("0")),
-    Column("cleanup_attempts", Integer, nullable=False, server_default=text("0")),
-    Column("is_cancelled", Integer, nullable=False, server_default=text("0")),
-    Column("cancelled_at", Integer),
-    Column("done_at", Integer),
+    Column("claims", Number, nullable=False, server_default=text("0")),
+    Column("failures", Number, nullable=False, server_default=text("0")),
+    Column("crashes", Number, nullable=False, server_default=text("0")),
+    Column("cleanup_attempts", Number, nullable=False, server_default=text("0")),
+    Column("is_cancelled", Number, nullable=False, server_default=text("0")),
+    Column("cancelled_at", Number),
+    Column("done_at", Number),
     Column("outcome", Text),
     Column("result", Text),
     Column("errors", Text, nullable=False, server_default=text("'[]'")),
-    Column("error_count", Integer, nullable=False, server_default=text("0")),
+    Column("error_count", Number, nullable=False, server_default=text("0")),
     Column("progress", Text),
     Column("recurrence", Text),
-    Column("slots_used", Integer, nullable=False, server_default=text("0")),
+    Column("slots_used", Number, nullable=False, server_default=text("0")),
     Column("parent_recurrence_id", Text),
-    Column("occurrence_timestamp", Integer),
+    Column("occurrence_timestamp", Number),
     Column("quarantined", Text),
-    Column("seat_at", Integer, Computed(f"CASE WHEN strict_order THEN {FIRST} ELSE wait_until END", persisted=False)),
+    Column("seat_at", Number, Computed(f"CASE WHEN strict_order THEN {FIRST} ELSE wait_until END", persisted=False)),
     sqlite_autoincrement=True,
 )
 """`sequence` is never given twice, deleted tasks included. `quarantined` says why a claim could not read the row and
@@ -109,9 +111,9 @@ _partial("done", "env", "done_at", where="done_at IS NOT NULL")
 meta = Table(
     "oncetask_meta",
     metadata,
-    Column("one", Integer, primary_key=True),
-    Column("clock_at", Integer, nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("one", Number, primary_key=True),
+    Column("clock_at", Number, nullable=False),
+    Column("epoch", Number, nullable=False),
 )
 """One row: the latest time that a write used, before which the store's time never falls, and the last fence number."""
 
@@ -121,14 +123,14 @@ controls = Table(
     Column("env", Text, primary_key=True, nullable=False),
     Column("name", Text, primary_key=True, nullable=False),
     Column("value", Text),
-    Column("revision", Integer, nullable=False),
+    Column("revision", Number, nullable=False),
 )
 """The control records; a removed one stays with the value NULL, so that its revisions never repeat."""
 
 migrations = Table(
     "oncetask_migration",
     metadata,
-    Column("version", Integer, primary_key=True),
+    Column("version", Number, primary_key=True),
     Column("name", Text, nullable=False),
     Column("applied_at", Text, nullable=False, server_default=text("CURRENT_TIMESTAMP")),
 )

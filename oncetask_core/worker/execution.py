@@ -26,22 +26,31 @@ class MissingOutcomeError(OncetaskError):
     """A group handler returned outcomes, but none for this member."""
 
 
+class StillRunningError(Exception):
+    """The event loop is taken down around a plain function, which goes on in its thread."""
+
+
 class Executor:
     """Runs handlers.
 
     Args:
         threads: Where plain functions run.
         now: The store's time, as the worker knows it.
+        is_ending: Whether the event loop is being taken down around the worker.
     """
 
-    def __init__(self, threads: DaemonThreads, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, threads: DaemonThreads, *, now: Callable[[], datetime], is_ending: Callable[[], bool]) -> None:
         self._threads = threads
         self._now = now
+        self._is_ending = is_ending
 
     async def execute(self, run: Run) -> Reports:
-        """Call the run's handler; return how each of its tasks ended, by id. Never raises.
+        """Call the run's handler; return how each of its tasks ended, by id.
 
         A task that was lost meanwhile has no report.
+
+        Raises:
+            StillRunningError: It has not ended, and nobody will learn how it does.
         """
         call = run.handler.cleanup if run.is_cleanup else run.handler.call
         if call is None:
@@ -51,6 +60,8 @@ class Executor:
             value = await self._call(call, subject, run)
         except asyncio.CancelledError as error:
             return self._interrupted(run, error)
+        except StillRunningError:
+            raise
         except (KeyboardInterrupt, GeneratorExit):  # the end of the process or of its loop, not of the attempt
             raise
         except BaseException as error:  # noqa: BLE001 - an attempt's outcome, also sys.exit() and a panic of native code
@@ -74,7 +85,12 @@ class Executor:
     async def _call_in_thread(self, function: Callable[[], Any], run: Run) -> Any:
         future = self._threads.submit(function)
         run.stack = partial(self._threads.stack_of, future)
-        value = await asyncio.shield(future)
+        try:
+            value = await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if future.done():  # it raised this itself
+                raise
+            raise StillRunningError from None
         if run.reason is StopReason.TIMED_OUT:
             raise HandlerTimeoutError(_timeout_text(run))
         return await self._finished(value, run) if asyncio.iscoroutine(value) else value
@@ -89,11 +105,11 @@ class Executor:
 
     def _interrupted(self, run: Run, error: asyncio.CancelledError) -> Reports:
         """A coroutine ended by cancellation: who asked for it decides what that means."""
-        current = asyncio.current_task()
         match run.reason:
-            case None if current is not None and current.cancelling():  # the loop is taken down around the worker
+            case None if self._is_ending():
                 return dict.fromkeys(run.tasks, Released())
             case None:
+                _forget_cancellation()
                 return self._all(run, error)
             case StopReason.TIMED_OUT:
                 return self._all(run, HandlerTimeoutError(_timeout_text(run)))
@@ -162,6 +178,13 @@ def failure_of(error: BaseException, *, at: datetime) -> Failure:
     if isinstance(error, GiveUp):
         return Failure(error=error, text=f"GiveUp: {error.reason}", at=at, final=True)
     return Failure(error=error, text=describe_exception(error), at=at)
+
+
+def _forget_cancellation() -> None:
+    """Undo what a handler did that cancelled the asyncio task in which it runs, for the runs that follow in it."""
+    current = asyncio.current_task()
+    while current is not None and current.cancelling():
+        current.uncancel()
 
 
 def _timeout_text(run: Run) -> str:

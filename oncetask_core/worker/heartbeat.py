@@ -27,6 +27,7 @@ BEATING_SECONDS = 0.05
 """How often fences are looked at while a renewal is on its way."""
 
 OnUnknown = Callable[[list[tuple[str, str]]], None]
+OnFault = Callable[[BaseException], None]
 
 
 class Heartbeat:
@@ -37,13 +38,17 @@ class Heartbeat:
         book: The leases.
         seams: The clock.
         on_unknown: Called on the worker's loop with lease and id of tasks that we hold without knowing.
+        on_fault: Called on the worker's loop with an error of the store that asking again does not mend.
     """
 
-    def __init__(self, store: TaskStore, book: LeaseBook, *, seams: Seams, on_unknown: OnUnknown) -> None:
+    def __init__(
+        self, store: TaskStore, book: LeaseBook, *, seams: Seams, on_unknown: OnUnknown, on_fault: OnFault
+    ) -> None:
         self._store = store
         self._book = book
         self._seams = seams
         self._on_unknown = on_unknown
+        self._on_fault = on_fault
         self._renewals: Renewals | None = None
         self._thread: threading.Thread | None = None
         self._ended = asyncio.Event()
@@ -97,7 +102,14 @@ class Heartbeat:
         await renewals.run()
 
     def _make(self, main: asyncio.AbstractEventLoop) -> "Renewals":
-        return Renewals(self._store, self._book, clock=self._seams.clock, main=main, on_unknown=self._on_unknown)
+        return Renewals(
+            self._store,
+            self._book,
+            clock=self._seams.clock,
+            main=main,
+            on_unknown=self._on_unknown,
+            on_fault=self._on_fault,
+        )
 
 
 class Renewals:
@@ -114,12 +126,14 @@ class Renewals:
         clock: Clock,
         main: asyncio.AbstractEventLoop,
         on_unknown: OnUnknown,
+        on_fault: OnFault,
     ) -> None:
         self._store = store
         self._book = book
         self._clock = clock
         self._main = main
         self._on_unknown = on_unknown
+        self._on_fault = on_fault
         self._own = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._beating: asyncio.Task[None] | None = None
@@ -170,6 +184,10 @@ class Renewals:
                 logger.warning("leases cannot be renewed, trying again: %s", error)
             self.failing = True
             self._book.postpone(self._clock.monotonic())
+        except Exception as fault:  # noqa: BLE001 - a bug, of which the worker has to learn
+            self.failing = True
+            self._book.postpone(self._clock.monotonic())
+            self._post(self._on_fault, fault)
         else:
             if self.failing:
                 logger.info("leases are renewed again")
@@ -187,6 +205,7 @@ class Renewals:
 
     def _fence(self, now: float) -> None:
         for run in self._book.fenced(now):
+            self.failing = self.failing or self._is_beating()
             logger.warning(
                 "cannot renew the lease of %s in time: stopping its handler",
                 ", ".join(run.tasks),

@@ -15,7 +15,7 @@ from oncetask_core.transition import Event, Transition, Verdict
 from oncetask_core.worker.binding import bound
 from oncetask_core.worker.deadlines import Deadlines
 from oncetask_core.worker.events import EventName, Events
-from oncetask_core.worker.execution import Executor, Reports
+from oncetask_core.worker.execution import Executor, Reports, StillRunningError
 from oncetask_core.worker.leases import Grant, LeaseBook
 from oncetask_core.worker.run import Run, StopReason
 from oncetask_core.worker.settings import Seams
@@ -57,6 +57,7 @@ class Launcher:
         seams: The clock.
         resources: What handlers share.
         on_free: Called when a slot is free again, with the ids of its batch and whether it held a key.
+        is_ending: Whether the event loop is being taken down around the worker.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Launcher:
         seams: Seams,
         resources: Mapping[str, object],
         on_free: Callable[[OnceTask[object]], None],
+        is_ending: Callable[[], bool],
     ) -> None:
         self._registry = registry
         self._executor = executor
@@ -81,6 +83,7 @@ class Launcher:
         self._seams = seams
         self._resources = resources
         self._on_free = on_free
+        self._is_ending = is_ending
         self.slots = SlotTable()
         self.batches: set[Batch] = set()
 
@@ -117,7 +120,12 @@ class Launcher:
     async def _run(self, batch: Batch) -> None:
         for run in batch.runs:
             members = dict(run.tasks)
-            reports = await self._reports_of(run)
+            try:
+                reports = await self._reports_of(run)
+            except StillRunningError:
+                logger.error("the event loop ends although a handler goes on in its thread; its leases run out")  # noqa: TRY400 - no fault that a stack explains
+                self._leave(batch)
+                return
             for task_id, task in members.items():
                 if task_id in reports:
                     self._settler.add(Settlement(task, reports[task_id], run.handler, self._settled_of(batch)))
@@ -129,16 +137,19 @@ class Launcher:
         fault = None if ended.cancelled() else ended.exception()
         if fault is not None:
             logger.critical("a fault of the worker itself ended a run; please report it", exc_info=fault)
-            for run in batch.runs:
-                for task in list(run.tasks.values()):
-                    self._book.give_up(task)
-                    self._finish(batch, task)
+            self._leave(batch)
+
+    def _leave(self, batch: Batch) -> None:
+        for run in batch.runs:
+            for task in list(run.tasks.values()):
+                self._book.give_up(task)
+                self._finish(batch, task)
 
     async def _reports_of(self, run: Run) -> Reports:
         started = self._seams.clock.monotonic()
         if run.reason is StopReason.LOST:
             return {}
-        if run.reason is not None or started >= self._book.fence_of(run.context.task):
+        if self._is_ending() or run.reason is not None or started >= self._book.fence_of(run.context.task):
             return dict.fromkeys(run.tasks, Released())
         for task in run.tasks.values():
             self._events.emit(EventName.STARTED, task)

@@ -86,7 +86,7 @@ class Worker:
         self._backoff = Backoff(seams.chance)
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = self._hurried = self._store_is_down = False
+        self._stopping = self._hurried = self._store_is_down = self._torn_down = False
         self._fault: BaseException | None = None
         self._settling: asyncio.Task[None] | None = None
         self._paused: frozenset[str] = frozenset()
@@ -102,11 +102,13 @@ class Worker:
         self._threads = DaemonThreads()
         self._settler = Settler(store, seams=seams, now=self._time.now)
         self._deadlines = Deadlines(seams.clock)
-        self._heartbeat = Heartbeat(store, self._book, seams=seams, on_unknown=self._release_unknown)
+        self._heartbeat = Heartbeat(
+            store, self._book, seams=seams, on_unknown=self._release_unknown, on_fault=self._end_by
+        )
         self._upkeep = Upkeep(store, registry, seams=seams, events=self._events, now=self._time.now)
         self._launcher = Launcher(
             registry,
-            executor=Executor(self._threads, now=self._time.now),
+            executor=Executor(self._threads, now=self._time.now, is_ending=self._is_torn_down),
             settler=self._settler,
             book=self._book,
             deadlines=self._deadlines,
@@ -114,6 +116,7 @@ class Worker:
             seams=seams,
             resources=resources,
             on_free=self._freed,
+            is_ending=self._is_torn_down,
         )
         self._claimer = Claimer(
             store,
@@ -188,9 +191,12 @@ class Worker:
         """End the worker where a part of it has ended by a fault: it could write no outcome."""
         fault = None if helper.cancelled() else helper.exception()
         if fault is not None:
-            logger.critical("the worker ends because of a fault of its own or of the store", exc_info=fault)
-            self._fault = fault
-            self.stop(hurry=True)
+            self._end_by(fault)
+
+    def _end_by(self, fault: BaseException) -> None:
+        logger.critical("the worker ends because of a fault of its own or of the store", exc_info=fault)
+        self._fault = fault
+        self.stop(hurry=True)
 
     def _let_go(self, helpers: Sequence[asyncio.Task[None]]) -> None:
         """Renew nothing any more and stop what runs; nothing is waited for."""
@@ -203,6 +209,7 @@ class Worker:
     async def _prepare(self) -> None:
         """Read the store's time and publish our kinds, however long the store takes to come up."""
         while not self._stopping:
+            self._wake.clear()
             try:
                 self._time.set(await self._store.now())
                 await publish_kinds(self._store, self._registry)
@@ -331,7 +338,8 @@ class Worker:
         self._threads.close()
 
     async def _finish(self) -> None:
-        if self._settling is not None and self._settling.cancelling():  # the loop is taken down around us
+        if self._is_torn_down():
+            self._torn_down = True
             self._settling = asyncio.create_task(self._settler.run())
         await self._return_open_claim()
         if not self._hurried:
@@ -341,6 +349,10 @@ class Worker:
             await self._wait_for_batches(CANCEL_SECONDS, hurried=True)
             self._abandon()
         await self._flush()
+
+    def _is_torn_down(self) -> bool:
+        """Whether the event loop is being taken down: then everything is cancelled, also what no handler can reach."""
+        return self._torn_down or (self._settling is not None and self._settling.cancelling() > 0)
 
     async def _return_open_claim(self) -> None:
         """Ask once more for a claim whose reply is outstanding, and give back what it was granted."""

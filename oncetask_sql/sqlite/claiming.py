@@ -11,10 +11,10 @@ from oncetask_core.limits import LOWEST_PRIORITY, MAX_ERROR_BYTES, clean_text
 from oncetask_core.seats import successors
 from oncetask_core.store import Claimed
 from oncetask_core.task import PRIORITY_STEP
-from oncetask_sql.codec import SELECTED, Row, Task, UnreadableRowError, decode
+from oncetask_sql.codec import SELECTED, Row, Task, UnreadableRowError, decode, decode_all, reasons
 from oncetask_sql.schema import CLAIMABLE, LIVE, LOW, READY, SUSPECT, WAITING_FOR_SEAT
 from oncetask_sql.sqlite.seating import seat
-from oncetask_sql.sqlite.transaction import Transaction, decode_all, reasons
+from oncetask_sql.sqlite.transaction import Transaction
 from oncetask_sql.times import from_micros, micros_in, to_micros
 
 _BEGIN: Final = """SELECT clock_at, epoch,

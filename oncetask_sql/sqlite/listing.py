@@ -9,11 +9,11 @@ from sqlalchemy.dialects import sqlite
 
 from oncetask_core.query import Page, TaskFilter, TaskOrder, TaskQuery, check_query, cursor_after, read_cursor
 from oncetask_core.store import Found
-from oncetask_sql.codec import COLUMNS, SELECTED, Row, Task, UnreadableRowError, decode
+from oncetask_sql.codec import COLUMNS, SELECTED, Row, Task, UnreadableRowError, decode, decode_all, reasons
 from oncetask_sql.filters import condition, needs_live
 from oncetask_sql.schema import tasks as table
 from oncetask_sql.sqlite.given import chunks, padded, parameters
-from oncetask_sql.sqlite.transaction import Transaction, decode_all, reasons
+from oncetask_sql.sqlite.transaction import Transaction
 from oncetask_sql.times import to_micros
 
 _DIALECT: Final = sqlite.dialect(paramstyle="qmark")

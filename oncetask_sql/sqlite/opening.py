@@ -5,6 +5,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
+from sqlalchemy.dialects import sqlite
+
 from oncetask_core.errors import SchemaError
 from oncetask_sql import migrations, schema
 from oncetask_sql.sqlite import failures
@@ -17,6 +19,7 @@ from oncetask_sql.sqlite.turns import READ, WRITE, Work, patiently, transact
 T = TypeVar("T")
 
 DIALECT: Final = "sqlite"
+_SQLITE: Final = sqlite.dialect()
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'oncetask~_%' ESCAPE '~'"
 _INDEXES = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ?"
 _COLUMNS = "SELECT name, type FROM pragma_table_xinfo(?)"
@@ -134,7 +137,7 @@ def _check_schema(connection: sqlite3.Connection, location: Location) -> None:
 
 def _faults(connection: sqlite3.Connection) -> Iterator[str]:
     for table in schema.metadata.sorted_tables:
-        expected = {column.name: str(column.type) for column in table.columns}
+        expected = {column.name: column.type.compile(_SQLITE) for column in table.columns}
         found = dict(connection.execute(_COLUMNS, (table.name,)).fetchall())
         wrong = sorted(name for name in expected if found.get(name, "").upper() != expected[name])
         if wrong:

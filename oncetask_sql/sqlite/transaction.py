@@ -1,10 +1,10 @@
 """What the operations of the store share inside one transaction: the time, the environment, rows, touched keys."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from oncetask_sql.codec import SELECTED, Row, Task, UnreadableRowError, decode
+from oncetask_sql.codec import SELECTED, Row, Task, decode
 from oncetask_sql.sqlite.store_time import StoreTime
 from oncetask_sql.times import from_micros
 
@@ -81,20 +81,3 @@ def is_text(value: object) -> bool:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:
         return False
-
-
-def decode_all(rows: Sequence[Row]) -> tuple[list[Task], list[UnreadableRowError]]:
-    """Return the records of the rows in order, and what is wrong with those that cannot be read."""
-    tasks: list[Task] = []
-    faults: list[UnreadableRowError] = []
-    for row in rows:
-        try:
-            tasks.append(decode(row))
-        except UnreadableRowError as fault:
-            faults.append(fault)
-    return tasks, faults
-
-
-def reasons(faults: Iterable[UnreadableRowError]) -> dict[str, str]:
-    """Return why rows cannot be read, by task id."""
-    return {fault.task_id: fault.reason for fault in faults}

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from oncetask import TaskManager
-from oncetask_sql.codec import UnreadableRowError, decode
-from oncetask_sql.sqlite.transaction import decode_all
+from oncetask_sql.codec import UnreadableRowError, decode, decode_all
 from tests.defects.planting import replaced
 from tests.worker.world import Keyed
 
