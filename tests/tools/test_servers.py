@@ -400,3 +400,73 @@ class TestMissing:
 
         with pytest.raises(BrokenError):
             find_mariadb(path="", folders=[], unpacked=lambda: tmp_path)
+
+
+class TestCommand:
+    """`python -m tools.servers run`."""
+
+    @staticmethod
+    def line(source: str, *options: str) -> list[str]:
+        """Return the command line that runs a program of Python's among servers."""
+        return [sys.executable, "-m", "tools.servers", "run", *options, "--", sys.executable, "-c", source]
+
+    def test_the_command_finds_the_servers_and_its_exit_code_is_passed_on(self, servers: Servers) -> None:
+        """Both are up while it runs."""
+        servers(POSTGRESQL), servers(MARIADB)  # skips where there is none
+        urls = "(os.environ[f'ONCETASK_TEST_{name}'] for name in ('POSTGRESQL', 'MARIADB'))"
+        source = f"import os; print(*{urls}); raise SystemExit(7)"
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("ONCETASK_TEST_")}
+
+        done = subprocess.run(
+            self.line(source, "--postgresql", "--mariadb"),
+            cwd=ROOT,
+            env=outside,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode == 7
+        assert [url.partition(":")[0] for url in done.stdout.split()] == ["postgresql", "mysql"]
+        assert all(is_free(port_of(url)) for url in done.stdout.split())
+
+    def test_signals_are_passed_on(self, servers: Servers) -> None:
+        """The command decides what a SIGTERM means to it; then the servers end."""
+        servers(POSTGRESQL)
+        source = (
+            "import os, signal; signal.signal(signal.SIGTERM, lambda *_: os._exit(9)); "
+            "print(os.environ['ONCETASK_TEST_POSTGRESQL'], flush=True); signal.pause()"
+        )
+        line = self.line(source, "--postgresql")
+        with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+            assert run.stdout is not None
+            url = run.stdout.readline().strip()
+            run.terminate()
+            code = run.wait()
+
+        assert code == 9
+        assert is_free(port_of(url)) or os.environ.get(POSTGRESQL.variable) == url
+
+    def test_a_command_that_a_signal_ends_is_told_as_shells_do(
+        self, servers: Servers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """128, and the signal's number."""
+        monkeypatch.setenv(POSTGRESQL.variable, servers(POSTGRESQL).url)
+        source = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+        done = subprocess.run(self.line(source, "--postgresql"), cwd=ROOT, check=False)
+
+        assert done.returncode == 128 + signal.SIGKILL
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [(["run", "--postgresql"], "There is no command to run"), (["run", "--", "true"], "No server is named")],
+    )
+    def test_what_is_left_out_is_asked_for(self, arguments: list[str], says: str) -> None:
+        """Before any server starts."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.servers", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+        assert done.returncode == 1
+        assert says in done.stderr

@@ -3,6 +3,8 @@
     with running_postgresql() as server:
         url = server.create_database("one_test")
 
+`python -m tools.servers run --postgresql --mariadb -- COMMAND` starts them once for all processes of a command.
+
 A server is looked for in this order: the URL in its environment variable (`ONCETASK_TEST_POSTGRESQL`,
 `ONCETASK_TEST_MARIADB`), the programs of this machine, and what a package registry has. `homes.py` says where the
 data go, `keeper.py` how a server ends.
