@@ -16,6 +16,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	&& echo "$$python" && break; done)
 RUN := .venv/bin/python -m
 
+# The servers of the stores, for as long as a command runs; one that cannot be had here is left out, and says so.
+AMONG_SERVERS := $(RUN) tools.servers run --postgresql --optional -- $(RUN)
+
 # What `make demo` indexes, and where it keeps its tasks: by default this project and the standard library, in a new file.
 TREE ?=
 STORE ?=
@@ -31,18 +34,19 @@ setup: ## make .venv with everything that development needs, or bring it up to d
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv starts here: install one, or name it with PYTHON=..." >&2; exit 1; }
 	@"$(PYTHON)" -m tools.environment
 
-demo: setup ## index a directory tree with workers of which one is killed (TREE=directory STORE=url)
-	@$(RUN) tools.commands examples.index_files $(if $(TREE),"$(TREE)") $(if $(STORE),--store "$(STORE)") $(ARGS)
+demo: setup ## index a directory tree with workers of which one is killed (TREE=directory STORE=url|postgresql)
+	@$(if $(filter postgresql,$(STORE)),$(RUN) tools.servers run --postgresql -- )$(RUN) tools.demonstration \
+		$(if $(TREE),"$(TREE)") $(if $(STORE),--store "$(STORE)") $(ARGS)
 
 quick: setup ## for every commit, within a minute: lint, unit tests, the memory store's conformance
 	@$(RUN) tools.check lite
 	@$(RUN) tools.suites quick $(ARGS)
 
 test: setup ## all tests, at the numbers of the gate
-	@$(RUN) tools.suites gate $(ARGS)
+	@$(AMONG_SERVERS) tools.suites gate $(ARGS)
 
 test-long: setup ## all tests at full numbers, in stages that a cut run resumes (ARGS=fresh starts over)
-	@$(RUN) tools.stages $(ARGS)
+	@$(AMONG_SERVERS) tools.stages $(ARGS)
 
 test-versions: setup ## unit tests, memory and SQLite on each supported Python, and on the lowest dependencies
 	@$(RUN) tools.versions $(ARGS)
@@ -51,7 +55,7 @@ check: setup ## format, lint, types, import contracts, pure modules, sizes, text
 	@$(RUN) tools.check
 
 coverage: setup ## all tests with branch coverage, and the floors that each part has to reach
-	@$(RUN) tools.coverage_floors
+	@$(AMONG_SERVERS) tools.coverage_floors
 
 bench: setup ## the figures of docs/performance.md
 	@$(RUN) tools.commands benchmarks $(ARGS)

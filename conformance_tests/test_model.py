@@ -1,7 +1,7 @@
 """The stores against the model: the same random scripts on both, every reply and all that is stored compared.
 
-`ONCETASK_MODEL_MEMORY` and `ONCETASK_MODEL_SQLITE` say how many scripts. They are others each time; a failure
-names what plays the same ones again.
+`ONCETASK_MODEL_MEMORY`, `ONCETASK_MODEL_SQLITE` and `ONCETASK_MODEL_POSTGRESQL` say how many scripts. They are others
+each time; a failure names what plays the same ones again.
 """
 
 import ast
@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 from test_memory import MemoryHarness
+from test_postgresql import PostgresqlHarness, needs_server
 from test_sqlite import SqliteHarness
 
 from oncetask_conformance import Harness, RawTask, deeds, model
@@ -19,6 +20,7 @@ from oncetask_conformance.machine import check_against_model
 
 MEMORY = int(os.environ.get("ONCETASK_MODEL_MEMORY", "500"))
 SQLITE = int(os.environ.get("ONCETASK_MODEL_SQLITE", "100"))
+POSTGRESQL = int(os.environ.get("ONCETASK_MODEL_POSTGRESQL", "50"))
 ENOUGH = 100
 """From so many scripts on, a run has to have met everything."""
 VALUES = {
@@ -35,12 +37,16 @@ VALUES = {
 BINDINGS: Mapping[str, tuple[Harness, int, int]] = {
     "memory": (MemoryHarness(), MEMORY, 1),
     "sqlite": (SqliteHarness(), SQLITE, 50),
+    "postgresql": (PostgresqlHarness(), POSTGRESQL, 50),
 }
 """By store: the binding, how many scripts, and how many of them share a space."""
+MARKS = {"postgresql": [pytest.mark.store("postgresql"), needs_server]}
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.store(name)) for name in BINDINGS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=MARKS.get(name, [pytest.mark.store(name)])) for name in BINDINGS]
+)
 def test_a_store_does_what_the_model_does(name: str, request: pytest.FixtureRequest) -> None:
     """No reply and no stored field differs, and the scripts meet every rule, verdict and rare situation."""
     harness, examples, stores_per_space = BINDINGS[name]

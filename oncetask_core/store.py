@@ -48,6 +48,9 @@ class HeldLease(msgspec.Struct, frozen=True, kw_only=True):
     run_uid: str
     lease_uid: str
     cancel_requested: bool
+    is_extended: bool = True
+    """False where a duration was given, but another transaction keeps the record locked: the lease is held, and ends
+    when it did before."""
 
 
 class Renewed(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,9 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+from urllib.parse import urlsplit
 
-from oncetask_core.errors import OncetaskError
+from oncetask_core.errors import ConfigurationError, OncetaskError
 from oncetask_sql import migrations
 from oncetask_sql.sqlite import opening
 from oncetask_sql.sqlite.location import located
@@ -15,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m oncetask_sql", description="The schema of oncetask.")
     commands = parser.add_subparsers(dest="command", required=True)
     migrate = commands.add_parser("migrate", help="bring the schema to this version; safe to repeat")
-    migrate.add_argument("url", help="the store, as in sqlite:///tasks.db")
+    migrate.add_argument("url", help="the store, as in sqlite:///tasks.db or postgresql://user@host/database")
     migrate.add_argument("--sql", action="store_true", help="print the SQL that would be run, and run nothing")
     options = parser.parse_args(arguments)
     try:
@@ -27,12 +29,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _migrate(url: str, *, only_print: bool) -> str:
+    scheme = urlsplit(url).scheme
+    if scheme not in _DIALECTS:
+        raise ConfigurationError(
+            value=url.partition("://")[0],
+            rule=f"the URL of an SQL store begins with one of {', '.join(_DIALECTS)}",
+            remedy="For example sqlite:///tasks.db.",
+        )
+    return _DIALECTS[scheme](url, only_print)
+
+
+def _migrate_sqlite(url: str, only_print: bool) -> str:  # noqa: FBT001 - one of several of the same form
     location = located(url)
     if only_print:
         return opening.pending_script(location)
     opening.migrate(location)
-    return f"the schema has version {migrations.LATEST}\n"
+    return _DONE
 
+
+def _migrate_postgresql(url: str, only_print: bool) -> str:  # noqa: FBT001 - one of several of the same form
+    try:
+        from oncetask_sql.postgresql import migrating  # needs an extra that not everybody has
+    except ImportError as error:
+        raise ConfigurationError(
+            value=url.partition("://")[0],
+            rule=f"postgresql:// needs the extra 'postgres' ({error})",
+            remedy='Install it: pip install "oncetask[postgres]".',
+        ) from error
+    if only_print:
+        return migrating.pending_script(url)
+    migrating.migrate(url)
+    return _DONE
+
+
+_DONE: Final = f"the schema has version {migrations.LATEST}\n"
+_DIALECTS: Final[Mapping[str, Callable[[str, bool], str]]] = {
+    "sqlite": _migrate_sqlite,
+    "postgresql": _migrate_postgresql,
+    "postgres": _migrate_postgresql,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

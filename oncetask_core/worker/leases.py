@@ -157,13 +157,17 @@ class LeaseBook:
         findings: Findings,
         sent_at: float,
     ) -> None:
+        leases = {task_id: held.get((uid, task_id)) for task_id in grant.members}
         seconds = grant.lease_for.total_seconds()
-        grant.next_beat = sent_at + seconds * RENEW_EVERY
-        if grant.renew:
-            grant.deadline = sent_at + seconds
-            grant.is_fenced = False
+        if all(lease is None or lease.is_extended for lease in leases.values()):
+            grant.next_beat = sent_at + seconds * RENEW_EVERY
+            if grant.renew:
+                grant.deadline = sent_at + seconds
+                grant.is_fenced = False
+        else:
+            grant.next_beat = sent_at + min(seconds * RETRY_FRACTION, 1.0)
         for task_id, run in list(grant.members.items()):
-            lease = held.get((uid, task_id))
+            lease = leases[task_id]
             if lease is None:
                 findings.lost.append((run, task_id))
                 del grant.members[task_id]

@@ -1,0 +1,46 @@
+"""Connections with everything set that the statements rely on."""
+
+from typing import Final
+
+from psycopg import AsyncConnection
+from psycopg.types.numeric import Int8Dumper
+
+from oncetask_sql.codec import Row
+from oncetask_sql.postgresql.location import Location
+
+LOCK_MILLISECONDS: Final = 50
+"""How long a write waits for a row that somebody else has locked, before it goes on without it."""
+IDLE_SECONDS: Final = 60
+
+
+async def connect(location: Location, purpose: str) -> AsyncConnection[Row]:
+    """Return a connection in autocommit mode.
+
+    Raises:
+        psycopg.Error: The server cannot be reached or refuses us.
+    """
+    connection: AsyncConnection[Row] = await AsyncConnection.connect(
+        location.url,
+        autocommit=True,
+        prepare_threshold=None if location.pooler else 0,
+        connect_timeout=max(2, round(location.connect_timeout)),
+        application_name=f"{location.application_name} {purpose}",
+        options=_options(location),
+    )
+    connection.adapters.register_dumper(int, Int8Dumper)  # every integer has one type, so a statement one plan
+    return connection
+
+
+def _options(location: Location) -> str | None:
+    """Return settings of the session; behind a pooler there is none, and transactions set what they need."""
+    if location.pooler:
+        return None
+    settings = {
+        "lock_timeout": LOCK_MILLISECONDS,
+        "statement_timeout": round(location.statement_timeout * 1000),
+        "idle_in_transaction_session_timeout": IDLE_SECONDS * 1000,
+        "plan_cache_mode": "force_generic_plan",
+        "default_transaction_isolation": "read\\ committed",
+        "client_encoding": "UTF8",
+    }
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())

@@ -1,0 +1,97 @@
+"""One connection of one event loop. What is asked for runs one after the other, and to its end."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+
+from oncetask_core.errors import StoreError
+from oncetask_sql.codec import Row
+from oncetask_sql.postgresql import failures
+from oncetask_sql.postgresql.connecting import connect
+from oncetask_sql.postgresql.location import Location
+from oncetask_sql.postgresql.session import Session
+
+T = TypeVar("T")
+Work = Callable[[Session], Awaitable[T]]
+
+
+class Lane:
+    """Connects when it is first needed, and anew after a failure of the connection.
+
+    Args:
+        name: What it is for; shown by the server as part of the application's name.
+        location: The server.
+    """
+
+    def __init__(self, name: str, location: Location) -> None:
+        self._name = name
+        self._location = location
+        self._turn = asyncio.Lock()
+        self._session: Session | None = None
+        self._kept: AsyncGenerator[AsyncConnection[Row], None] | None = None
+        self.round_trips = 0
+
+    async def run(self, work: Work[T]) -> T:
+        """Return what `work` returns.
+
+        Whoever waits may be cancelled; the work goes on, so that no transaction is left in the middle.
+
+        Raises:
+            StoreUnavailableError: The server cannot be reached; whether anything was written is not known.
+            StoreError: Another failure of the server; nothing was written.
+        """
+        running = asyncio.create_task(self._run(work))
+        running.add_done_callback(_look_at)
+        return await asyncio.shield(running)
+
+    async def close(self) -> None:
+        """Close the connection, once what runs has ended."""
+        async with self._turn:
+            await self._drop()
+
+    async def _run(self, work: Work[T]) -> T:
+        async with self._turn:
+            try:
+                session = await self._connected()
+                before = session.round_trips
+                try:
+                    return await work(session)
+                finally:
+                    self.round_trips += session.round_trips - before
+            except psycopg.Error as error:
+                await self._drop()
+                raise failures.store_error(error, self._location.address) from error
+            except StoreError:
+                raise
+            except BaseException:
+                await self._drop()
+                raise
+
+    async def _connected(self) -> Session:
+        if self._session is None or self._session.connection.closed:
+            await self._drop()
+            self._kept = kept(await connect(self._location, self._name))
+            self._session = Session(await anext(self._kept))
+        return self._session
+
+    async def _drop(self) -> None:
+        kept, self._session, self._kept = self._kept, None, None
+        if kept is not None:
+            await kept.aclose()
+
+
+async def kept(connection: AsyncConnection[Row]) -> AsyncGenerator[AsyncConnection[Row], None]:
+    """Yield the connection; close it at the end, which comes at the latest with that of the event loop."""
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def _look_at(done: "asyncio.Task[T]") -> None:
+    """Look at the error of work that nobody waits for any more: whoever asked was cancelled."""
+    if not done.cancelled():
+        done.exception()

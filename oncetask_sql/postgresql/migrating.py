@@ -1,0 +1,34 @@
+"""Migrations without an event loop around them: for the command line."""
+
+import asyncio
+
+from oncetask_sql.postgresql import opening
+from oncetask_sql.postgresql.lane import Lane
+from oncetask_sql.postgresql.location import located
+
+
+def migrate(url: str) -> None:
+    """Bring the schema of a database to this version.
+
+    Raises:
+        ConfigurationError: The URL is malformed, the server too old, or the database not in UTF-8.
+        StoreUnavailableError: The server cannot be reached now.
+        SchemaError: The schema is newer than this library.
+    """
+    location = located(url)
+    lane = Lane("migrate", location)
+    asyncio.run(lane.run(lambda session: opening.migrate(session, location)))
+
+
+def pending_script(url: str) -> str:
+    """Return as plain SQL what `migrate` would do; nothing is written.
+
+    Raises:
+        ConfigurationError: The URL is malformed.
+        StoreUnavailableError: The server cannot be reached now.
+        SchemaError: The schema is newer than this library.
+    """
+    location = located(url)
+    lane = Lane("migrate", location)
+    version = asyncio.run(lane.run(lambda session: opening.version_at_most_ours(session, location)))
+    return opening.script(location, after=version)

@@ -1,0 +1,71 @@
+"""A connection and what is said over it: single statements, and batches that take one round trip."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+
+from oncetask_sql.codec import Row
+
+Statement = tuple[str, Mapping[str, Any]]
+"""SQL with named placeholders, and at least their values."""
+
+BEGIN: Statement = ("BEGIN ISOLATION LEVEL READ COMMITTED", {})
+COMMIT: Statement = ("COMMIT", {})
+
+
+class Session:
+    """One connection in autocommit mode.
+
+    Args:
+        connection: The connection.
+        prelude: What each transaction begins with; empty where the session keeps its settings.
+
+    Attributes:
+        round_trips: How often the server was waited for.
+    """
+
+    def __init__(self, connection: AsyncConnection[Row], *, prelude: Sequence[Statement] = ()) -> None:
+        self.connection = connection
+        self.round_trips = 0
+        self._opening = (BEGIN, *prelude)
+        self._is_kept = not prelude
+
+    async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """Run a statement and return its rows."""
+        return (await self.batch([(sql, parameters)]))[0]
+
+    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements one after the other in a single round trip; return the rows of each.
+
+        The first that fails ends the batch and raises; a transaction that was begun is rolled back.
+        """
+        self.round_trips += 1
+        try:
+            async with self.connection.pipeline():
+                cursors = [await self.connection.execute(sql, values) for sql, values in statements]
+        except BaseException:
+            await self._roll_back()
+            raise
+        return [await cursor.fetchall() if cursor.description is not None else [] for cursor in cursors]
+
+    async def begin(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Begin a transaction and run its first statements; the next batch goes on with it."""
+        return (await self.batch([*self._opening, *statements]))[len(self._opening) :]
+
+    async def transaction(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements as one transaction in a single round trip; if one fails nothing is written."""
+        if len(statements) == 1 and self._is_kept:
+            return await self.batch(statements)
+        return (await self.batch([*self._opening, *statements, COMMIT]))[len(self._opening) : -1]
+
+    async def abandon(self) -> None:
+        """Roll the transaction back."""
+        self.round_trips += 1
+        await self._roll_back()
+
+    async def _roll_back(self) -> None:
+        status = self.connection.info.transaction_status
+        if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            await self.connection.execute("ROLLBACK")
