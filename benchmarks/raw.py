@@ -5,6 +5,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+import psycopg
+
 BATCH = 200
 
 
@@ -59,4 +61,37 @@ def sqlite_rate(folder: Path, tasks: int) -> float:
         connection.execute("COMMIT")
     seconds = time.perf_counter() - began
     connection.close()
+    return tasks / seconds
+
+
+_RAW_CLAIM = """UPDATE {schema}.oncetask_task SET lease_uid = %s, leased_until = 0, claims = claims + 1
+    WHERE env = 'DEFAULT' AND id = ANY (ARRAY(
+        SELECT id FROM {schema}.oncetask_task WHERE env = 'DEFAULT' AND kind = 'nothing' AND order_at <= %s
+        AND outcome IS NULL AND lease_uid IS NULL AND quarantined IS NULL AND recurrence IS NULL
+        AND (resource_key IS NULL OR head_key IS NOT NULL) AND crashes = 0
+        ORDER BY order_at, sequence LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)) RETURNING *"""
+_RAW_SETTLE = """UPDATE {schema}.oncetask_task AS t SET lease_uid = NULL, leased_until = NULL, outcome = 'completed',
+    done_at = 1 FROM unnest(%s::text[]) AS given (id)
+    WHERE env = 'DEFAULT' AND t.id = given.id AND t.lease_uid IS NOT DISTINCT FROM %s"""
+
+
+def postgresql_rate(url: str, schema: str, tasks: int) -> float:
+    """Return tasks per second through the tables of a store by hand: claim a batch, complete it; one connection.
+
+    Args:
+        url: The server.
+        schema: Where `tasks` tasks of the kind `nothing` wait.
+        tasks: How many.
+    """
+    claim, settle = _RAW_CLAIM.format(schema=schema), _RAW_SETTLE.format(schema=schema)
+    with psycopg.connect(url, autocommit=True, prepare_threshold=0) as connection:
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        done = 0
+        began = time.perf_counter()
+        while rows := connection.execute(claim, ("x", 2**62, BATCH)).fetchall():
+            connection.execute(settle, ("{" + ",".join(row[1] for row in rows) + "}", "x"))
+            done += len(rows)
+        seconds = time.perf_counter() - began
+    if done != tasks:
+        raise AssertionError(f"{tasks - done} tasks were left")
     return tasks / seconds

@@ -220,21 +220,24 @@ class Worker:
                 return
 
     async def _work(self, *, until_idle: bool) -> None:
+        eager = until_idle
         while not self._stopping:
             self._wake.clear()
             try:
-                found = await self._pass(eager=until_idle)
+                found = await self._pass(eager=eager)
             except StoreUnavailableError as error:
                 await self._wait_for_store(error)
                 continue
             self._note_contact()
-            if not found and until_idle and not self._launcher.batches and not self._wake.is_set():
+            is_idle = not found and not self._launcher.batches
+            if is_idle and eager and not self._wake.is_set():
                 return
-            if not found:
+            eager = until_idle and is_idle
+            if not (found or eager):
                 await self._rest()
 
     async def _pass(self, *, eager: bool) -> bool:
-        """Do the upkeep if it is time, and claim; return whether anything was found."""
+        """Do the upkeep if it is time, or anyway, and claim; return whether anything was found."""
         found = await self._do_upkeep() if eager or self._is_upkeep_due() else False
         handlers = self._active_handlers()
         if handlers and not self._heartbeat.is_failing:
