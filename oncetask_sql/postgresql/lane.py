@@ -24,11 +24,13 @@ class Lane:
     Args:
         name: What it is for; shown by the server as part of the application's name.
         location: The server.
+        only_reads: Whether work can be repeated whose outcome is unknown.
     """
 
-    def __init__(self, name: str, location: Location) -> None:
+    def __init__(self, name: str, location: Location, *, only_reads: bool = False) -> None:
         self._name = name
         self._location = location
+        self._only_reads = only_reads
         self._turn = asyncio.Lock()
         self._session: Session | None = None
         self._kept: AsyncGenerator[AsyncConnection[Row], None] | None = None
@@ -55,20 +57,32 @@ class Lane:
     async def _run(self, work: Work[T]) -> T:
         async with self._turn:
             try:
-                session = await self._connected()
-                before = session.round_trips
-                try:
-                    return await work(session)
-                finally:
-                    self.round_trips += session.round_trips - before
+                return await self._attempt(work)
             except psycopg.Error as error:
-                await self._drop()
                 raise failures.store_error(error, self._location.address) from error
-            except StoreError:
+
+    async def _attempt(self, work: Work[T]) -> T:
+        """Run work, and again where only reads were asked of a connection that the server had ended meanwhile."""
+        was_idle = self._session is not None
+        try:
+            return await self._work(work)
+        except psycopg.OperationalError:
+            if self._session is not None or not (was_idle and self._only_reads):
                 raise
-            except BaseException:
-                await self._drop()
-                raise
+        return await self._work(work)
+
+    async def _work(self, work: Work[T]) -> T:
+        session = await self._connected()
+        before = session.round_trips
+        try:
+            return await work(session)
+        except StoreError:
+            raise
+        except BaseException:
+            await self._drop()
+            raise
+        finally:
+            self.round_trips += session.round_trips - before
 
     async def _connected(self) -> Session:
         if self._session is None or self._session.connection.closed:

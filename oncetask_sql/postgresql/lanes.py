@@ -28,7 +28,7 @@ class Lanes:
     """
 
     def __init__(self, location: Location, wording: Wording) -> None:
-        self._lanes = {purpose: Lane(purpose, location) for purpose in PURPOSES}
+        self._lanes = {purpose: Lane(purpose, location, only_reads=purpose == "reads") for purpose in PURPOSES}
         self._wording = wording
         self.creates = Creates(self._insert)
         self.wakes = Wakes(location, wording.env, self._lanes["creates"])

@@ -1,9 +1,11 @@
-"""The negative control: a claim that reads what is free, and then takes it without looking again."""
+"""The negative controls: claims that cannot work."""
 
 import asyncio
 import sqlite3
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from oncetask_core.claims import Claim
 from oncetask_core.store import Claimed, TaskStore
@@ -38,3 +40,36 @@ class DeferredClaims:
                 (claim.lease_uid, claim.leased_by, task_id),
             )
         connection.close()
+
+
+class NotExistsClaims:
+    """Passes everything on to a store, except for claims, which take a task whose key nobody seems to hold."""
+
+    def __init__(self, store: TaskStore, url: str, schema: str) -> None:
+        self._store = store
+        self._url = url
+        self._task = f"{schema}.oncetask_task"
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Claim by one statement that no other claim waits for, then read what was claimed."""
+        if self._connection is None:
+            self._connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
+        await self._connection.execute(
+            f"""UPDATE {self._task} SET lease_uid = %s, leased_by = %s, revision = revision + 1,
+                leased_until = wait_until + 60000000 WHERE id = (
+                    SELECT id FROM {self._task} AS t WHERE lease_uid IS NULL AND outcome IS NULL AND NOT EXISTS (
+                        SELECT 1 FROM {self._task} AS o WHERE o.resource_key = t.resource_key
+                        AND o.lease_uid IS NOT NULL) LIMIT 1 FOR UPDATE SKIP LOCKED)""",
+            (claim.lease_uid, claim.leased_by),
+        )
+        return await self._store.claim(claim)
+
+    async def close(self) -> None:
+        """Close both connections."""
+        if self._connection is not None:
+            await self._connection.close()
+        await self._store.close()

@@ -18,7 +18,7 @@ from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.store import TaskStore
 from oncetask_core.task import OnceTask
 from oncetask_core.transition import Atom, Verdict
-from tests.races.broken import DeferredClaims
+from tests.races.broken import DeferredClaims, NotExistsClaims
 
 KIND = "raced"
 HOLD_SECONDS = 0.0005
@@ -28,7 +28,12 @@ POLL_SECONDS = 0.005
 def open_store(url: str, variant: str) -> TaskStore:
     """Return the store, or one that claims in a way that cannot work."""
     store = store_from_url(url, env="RACE", clock=None)
-    return DeferredClaims(store, Path(url.removeprefix("sqlite:///"))) if variant == "deferred" else store
+    if variant == "deferred":
+        return DeferredClaims(store, Path(url.removeprefix("sqlite:///")))
+    if variant == "not exists":
+        server, _, schema = url.partition("?schema=")
+        return NotExistsClaims(store, server, schema)
+    return store
 
 
 async def race(url: str, *, seconds: float, variant: str) -> str:

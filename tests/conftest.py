@@ -1,0 +1,15 @@
+"""Fixtures of more than one folder."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.postgresql.world import Schemas
+
+
+@pytest.fixture
+def schemas() -> Iterator[Schemas]:
+    """Makes schemas on the PostgreSQL server, and removes them after the test."""
+    made = Schemas()
+    yield made
+    made.remove()

@@ -1,0 +1,88 @@
+"""Racing: processes that claim tasks of a few hot keys, and what they note about who held which key when."""
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from oncetask_core.composition import store_from_url
+from oncetask_core.task import NewTask
+
+SECONDS = float(os.environ.get("ONCETASK_RACE_SECONDS", "3"))
+PROCESSES = 16
+TASKS_PER_KEY = 10
+
+Held = tuple[float, float]
+
+
+async def prepare(url: str, keys: int) -> None:
+    """Create the tasks that are raced for."""
+    store = store_from_url(url, env="RACE", clock=None)
+    await store.migrate()
+    await store.open()
+    names = [(f"k{key}", f"k{key}-{number}") for key in range(keys) for number in range(TASKS_PER_KEY)]
+    await store.insert(
+        [
+            NewTask(id=name, kind="raced", payload="{}", run_uid=name, created_by="race", resource_key=key)
+            for key, name in names
+        ]
+    )
+    await store.close()
+
+
+def run_race(url: str, folder: Path, *, seconds: float, variant: str, keys: int = 3) -> dict[str, list[Held]]:
+    """Race for a few keys; return when each was held."""
+    asyncio.run(prepare(url, keys))
+    notes = [folder / f"notes-{number}" for number in range(PROCESSES)]
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.races.racer", url, str(seconds), str(file), variant],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for file in notes
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == b"ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write(b"go\n")
+        racer.stdin.flush()
+    for racer in racers:
+        racer.communicate(timeout=seconds + 60)
+    assert [racer.returncode for racer in racers] == [0] * PROCESSES
+    return _read(notes)
+
+
+def _read(notes: Sequence[Path]) -> dict[str, list[Held]]:
+    held: dict[str, list[Held]] = {}
+    for file in notes:
+        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+        for key, start, end in (line for line in lines if len(line) == 3):
+            held.setdefault(key, []).append((float(start), float(end)))
+    return held
+
+
+def overlaps(intervals: Sequence[Held]) -> int:
+    """Return how many intervals begin before the one before them has ended."""
+    ordered = sorted(intervals)
+    return sum(later[0] < earlier[1] for earlier, later in itertools.pairwise(ordered))
+
+
+def check_no_overlap(held: Mapping[str, Sequence[Held]], *, keys: int, least: int = 50) -> None:
+    """Fail where executions of one key overlapped, or where nobody raced."""
+    assert set(held) == {f"k{key}" for key in range(keys)}
+    assert {key: overlaps(intervals) for key, intervals in held.items()} == dict.fromkeys(held, 0)
+    assert sum(len(intervals) for intervals in held.values()) >= least
+
+
+def check_is_caught(race: Callable[[int], Mapping[str, Sequence[Held]]]) -> None:
+    """Fail unless one of five races has an overlap: the negative control."""
+    for attempt in range(5):
+        if any(overlaps(intervals) for intervals in race(attempt).values()):
+            return
+    raise AssertionError("the broken claim was not caught in five races")
