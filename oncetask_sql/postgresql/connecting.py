@@ -1,5 +1,6 @@
 """Connections with everything set that the statements rely on."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from psycopg import AsyncConnection
@@ -7,6 +8,7 @@ from psycopg.types.numeric import Int8Dumper
 
 from oncetask_sql.codec import Row
 from oncetask_sql.postgresql.location import Location
+from oncetask_sql.postgresql.session import Statement
 
 LOCK_MILLISECONDS: Final = 50
 """How long a write waits for a row that somebody else has locked, before it goes on without it."""
@@ -31,8 +33,21 @@ async def connect(location: Location, purpose: str) -> AsyncConnection[Row]:
     return connection
 
 
+def prelude(location: Location) -> Sequence[Statement]:
+    """Return what each transaction begins with: nothing, or behind a pooler the settings that no session keeps."""
+    if not location.pooler:
+        return ()
+    settings = {
+        "lock_timeout": f"{LOCK_MILLISECONDS}ms",
+        "statement_timeout": f"{round(location.statement_timeout * 1000)}ms",
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+    }
+    calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    return ((f"SELECT {calls}", {}),)
+
+
 def _options(location: Location) -> str | None:
-    """Return settings of the session; behind a pooler there is none, and transactions set what they need."""
+    """Return settings of the session; behind a pooler there is none."""
     if location.pooler:
         return None
     settings = {

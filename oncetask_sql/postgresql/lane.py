@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from oncetask_core.errors import StoreError
 from oncetask_sql.codec import Row
 from oncetask_sql.postgresql import failures
-from oncetask_sql.postgresql.connecting import connect
+from oncetask_sql.postgresql.connecting import connect, prelude
 from oncetask_sql.postgresql.location import Location
 from oncetask_sql.postgresql.session import Session
 
@@ -88,7 +88,7 @@ class Lane:
         if self._session is None or self._session.connection.closed:
             await self._drop()
             self._kept = kept(await connect(self._location, self._name))
-            self._session = Session(await anext(self._kept))
+            self._session = Session(await anext(self._kept), prelude=prelude(self._location))
         return self._session
 
     async def _drop(self) -> None:
