@@ -1,10 +1,12 @@
 """A store that fails on purpose: before or after a call reached the real store."""
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from oncetask import StoreUnavailableError, TaskStore
+from oncetask import MemoryStore, StoreUnavailableError, TaskStore
+from oncetask_core.errors import StoreError
+from oncetask_core.transition import Answer, Atom, Transition, Verdict
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -35,6 +37,26 @@ class FailingStore:
         """Let nothing fail any more."""
         self._failures.clear()
 
+    def plant(self, **methods: Callable[..., Any]) -> None:
+        """Put methods in the place of those of the real store."""
+        for name, method in methods.items():
+            setattr(self.real, name, method)
+
+    def refuse(self, refuses: Callable[[Transition], bool]) -> None:
+        """Let the real store refuse for good the transitions for which `refuses` holds."""
+        apply = self.real.apply
+
+        async def refuse(atoms: Sequence[Atom]) -> Sequence[Answer]:
+            answers: list[Answer] = []
+            for atom in atoms:
+                if atom.transitions and refuses(atom.transitions[0]):
+                    answers.append(Answer(verdict=Verdict.BROKEN, error=StoreError("refused")))
+                else:
+                    answers.extend(await apply([atom]))
+            return answers
+
+        self.plant(apply=refuse)
+
     @property
     def env(self) -> str:
         return self.real.env
@@ -61,6 +83,15 @@ class FailingStore:
             return reply
 
         return call
+
+
+class FaultyStore(MemoryStore):
+    """A store with a bug that shows when an outcome is written."""
+
+    async def apply(self, atoms: Sequence[Atom]) -> Sequence[Answer]:
+        if any("outcome" in transition.patch for atom in atoms for transition in atom.transitions):
+            raise TypeError("a bug in the store")
+        return await super().apply(atoms)
 
 
 _PORT = {

@@ -1,5 +1,7 @@
 """Cancellation: before, during and after a run, with and without clean-up."""
 
+import asyncio
+
 from oncetask import FixedDelayPolicy, OnceTask, Outcome, TaskStatus
 from tests.asynchronous import asynchronous
 from tests.worker.world import Job, World
@@ -189,3 +191,69 @@ async def test_bulk_cancellation_takes_each_id_once_and_says_what_happened() -> 
 
     assert bulk.changed == ("a",)
     assert bulk.skipped == {"b": "already cancelled", "done": "already finished", "nobody": "no such task"}
+
+
+@asynchronous
+async def test_a_run_that_was_timed_out_and_then_cancelled_has_timed_out() -> None:
+    """Why it was stopped first is what its history says."""
+    world = World()
+
+    @world.manager.task_handler(Job, timeout=10)
+    async def handle(_: OnceTask[Job]) -> None:
+        try:
+            await world.clock.sleep(3600)
+        except asyncio.CancelledError:
+            await world.clock.sleep(3600)
+
+    await world.manager.create_task(Job("a"))
+    running = world.begin()
+    await world.clock.run_for(11)
+    await world.manager.cancel_task("a")
+    await world.clock.run_for(30)
+    await world.end(running)
+
+    (recorded,) = (await world.task("a")).errors
+    assert recorded.error.startswith("HandlerTimeoutError")
+
+
+@asynchronous
+async def test_a_handler_is_cancelled_once_for_one_cancellation() -> None:
+    """What it does about it may take longer than it takes to renew."""
+    world = World()
+
+    @world.manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> str:
+        try:
+            await world.clock.sleep(3600)
+        except asyncio.CancelledError:
+            await world.clock.sleep(100)
+        return "put away"
+
+    await world.manager.create_task(Job("a"))
+    async with world.manager.running():
+        await world.clock.run_for(1)
+        await world.manager.cancel_task("a")
+        await world.clock.run_for(130)
+
+    assert (await world.task("a")).result == '"put away"'
+
+
+@asynchronous
+async def test_a_clean_up_is_not_cancelled_for_the_cancellation_it_follows() -> None:
+    """It may take longer than it takes to renew."""
+    world = World()
+    ended: list[str] = []
+
+    async def clean(task: OnceTask[Job]) -> None:
+        await world.clock.sleep(100)
+        ended.append(task.id)
+
+    world.manager.register_task_handler(Job, lambda task: None, cancellation_handler=clean)
+    await world.manager.create_task(Job("a"))
+    await world.manager.cancel_task("a")
+    async with world.manager.running():
+        await world.clock.run_for(101)
+
+    assert ended == ["a"]
+    assert (await world.task("a")).outcome is Outcome.CANCELLED
+    assert (await world.task("a")).cleanup_attempts == 0

@@ -1,4 +1,4 @@
-"""Starting, stopping, pausing, hooks, health, retention."""
+"""Starting, stopping, pausing, hooks, retention."""
 
 import asyncio
 import logging
@@ -316,29 +316,6 @@ async def test_reset_reschedule_and_delete() -> None:
 
 
 @asynchronous
-async def test_health_names_what_is_wrong() -> None:
-    """A probe is fine while the store answers, and says why not otherwise."""
-    world = World()
-    assert (await world.manager.health()).ok
-    async with world.manager.running():
-        await world.clock.run_for(2)
-        health = await world.manager.health()
-        assert health.ok
-        assert health.worker is not None
-        world.store.down("find", "read_control", "claim")
-        await world.clock.run_for(60)
-        stale = await world.manager.health()
-        world.store.down("now")
-        down = await world.manager.health()
-        world.store.up()
-
-    assert not stale.ok
-    assert "no answer from the store" in str(stale.reason)
-    assert not down.ok
-    assert "on purpose" in str(down.reason)
-
-
-@asynchronous
 async def test_the_start_banner_names_kinds_and_masks_passwords() -> None:
     """What a worker serves is logged at its start."""
     world = World()
@@ -355,3 +332,23 @@ async def test_the_start_banner_names_kinds_and_masks_passwords() -> None:
         logger.removeHandler(handler)
 
     assert any("kinds job" in record and "env DEFAULT" in record for record in records)
+
+
+@asynchronous
+async def test_a_manager_whose_start_hook_failed_can_be_run_again() -> None:
+    """It is not running."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: None)
+    failures = [ValueError("not yet")]
+
+    @world.manager.on_start
+    def start() -> None:
+        if failures:
+            raise failures.pop()
+
+    await world.manager.create_task(Job("a"))
+    with pytest.raises(ValueError, match="not yet"):
+        await world.manager.drain()
+    await world.manager.drain()
+
+    assert not (await world.task("a")).is_live

@@ -1,10 +1,12 @@
 """Stores that fail: lost requests, lost replies, long outages. Every task still completes exactly once."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from oncetask import OnceTask, Outcome, StoreUnavailableError
+from oncetask import MemoryStore, OnceTask, Outcome, Seams, StoreUnavailableError, VirtualClock
+from oncetask_core.worker.listening import listen
 from tests.asynchronous import asynchronous
 from tests.worker.world import Job, Keyed, World
 
@@ -157,3 +159,77 @@ async def test_a_request_that_was_given_up_and_arrives_late_is_given_back() -> N
     assert given_back.lease_uid is None
     assert given_back.attempts == 0
     assert runs == ["a"]
+
+
+@asynchronous
+async def test_a_short_outage_after_a_long_one_is_short() -> None:
+    """The pauses between the tries begin anew."""
+    world = World()
+    client = world.another()
+    world.manager.register_task_handler(Job, lambda task: None)
+    async with world.manager.running():
+        await world.clock.run_for(1)
+        world.store.down("find", "claim", "read_control")
+        await world.clock.run_for(60)
+        world.store.up()
+        await world.clock.run_for(15)
+        world.store.fail("read_control", "before")
+        await world.clock.run_for(1)
+        await client.create_task(Job("a"))
+        await world.clock.run_for(2)
+        assert world.names("a")[:1] == ["started"]
+
+
+@asynchronous
+async def test_a_worker_that_waits_for_the_store_to_come_up_can_be_stopped() -> None:
+    """It ends without having begun."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: None)
+    await world.store.open()
+    world.store.down("now")
+    running = world.begin()
+    await world.clock.run_for(5)
+    asked = world.store.calls["now"]
+    world.manager.stop()
+    await world.clock.run_for(30)
+
+    assert running.done()
+    assert world.store.calls["now"] <= asked + 1
+    await running
+
+
+class NoticingStore(MemoryStore):
+    """A store that notices what others write, or fails to, as the test says."""
+
+    def __init__(self, clock: VirtualClock, replies: Sequence[bool]) -> None:
+        super().__init__(clock=clock)
+        self.capabilities = self.capabilities | {"wake_ups"}
+        self.asked_at: list[float] = []
+        self._clock_of_test = clock
+        self._began = clock.monotonic()
+        self._replies = list(replies)
+
+    async def changed(self) -> None:
+        """Return or raise what comes next; at the end wait for ever."""
+        self.asked_at.append(round(self._clock_of_test.monotonic() - self._began, 3))
+        if not self._replies:
+            await asyncio.Event().wait()
+        if not self._replies.pop(0):
+            raise StoreUnavailableError("down on purpose")
+
+
+@asynchronous
+async def test_a_worker_listens_again_after_an_outage() -> None:
+    """It asks again with growing pauses, which begin anew once the store has answered."""
+    clock = VirtualClock()
+    store = NoticingStore(clock, [False, False, True, False, True])
+    woken: list[None] = []
+    listening = asyncio.create_task(
+        listen(store, lambda: woken.append(None), seams=Seams(clock=clock, chance=lambda: 0.0))
+    )
+    await clock.run_for(10)
+    assert not listening.done()
+    listening.cancel()
+
+    assert store.asked_at == [0.0, 0.1, 0.3, 0.3, 0.4, 0.4]
+    assert len(woken) == 2

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+import pytest
+
 from oncetask import OnceTask, Outcome, Recurrence, TaskData, TaskFilter
+from oncetask_core.recurrence import Cursor, Due, due
 from tests.asynchronous import asynchronous
-from tests.worker.world import World
+from tests.worker.world import Job, World
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,42 @@ async def test_a_generator_that_is_reset_resumes_from_now() -> None:
     generator = await world.task("g")
     assert generator.is_live
     assert generator.wait_until == world.clock.now() + timedelta(minutes=40)
+
+
+@asynchronous
+async def test_a_generator_of_a_paused_kind_makes_no_occurrence() -> None:
+    """Its slots wait until it is resumed."""
+    world = Reports()
+    world.manager.register_task_handler(Job, lambda task: None)
+    await world.create("FREQ=HOURLY;COUNT=3")
+    await world.manager.pause("report")
+    async with world.manager.running():
+        await world.clock.run_for(10)
+        assert (await world.store.real.count(TaskFilter())) == 1
+        await world.manager.resume("report")
+        await world.clock.run_for(2)
+        assert (await world.store.real.count(TaskFilter())) == 2
+
+
+@asynchronous
+async def test_a_rule_that_cannot_be_evaluated_keeps_no_other_generator_from_its_slots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The generator ends and says why."""
+    world = Reports()
+    start = world.clock.now()
+    await world.manager.create_task(Report("bad", "FREQ=HOURLY;COUNT=3", start, {}))
+    await world.manager.create_task(Report("good", "FREQ=HOURLY;COUNT=2", start, {}))
+
+    def evaluate(rule: Recurrence, cursor: Cursor, *, now: datetime) -> Due:
+        if "COUNT=3" in rule.rrule:
+            raise RecursionError("a bug in the rule")
+        return due(rule, cursor, now=now)
+
+    monkeypatch.setattr("oncetask_core.worker.upkeep.due", evaluate)
+    async with world.manager.running():
+        await world.clock.run_for(2)
+
+    assert (await world.task("bad")).outcome is Outcome.FAILED
+    assert "a bug in the rule" in (await world.task("bad")).errors[0].error
+    assert len(world.runs) == 1

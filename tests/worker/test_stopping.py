@@ -202,3 +202,35 @@ async def test_a_retry_policy_that_exits_is_replaced_by_the_default() -> None:
     assert task.is_live
     assert task.failures == 1
     assert task.outcome is not Outcome.FAILED
+
+
+@asynchronous
+async def test_a_stop_while_nothing_runs_stops_no_later_run() -> None:
+    """It counts for the run that has begun, and for no other."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: None)
+    await world.manager.create_task(Job("a"))
+    world.manager.stop()
+    await world.manager.drain()
+
+    assert not (await world.task("a")).is_live
+
+
+@asynchronous
+async def test_signal_handlers_that_were_not_installed_from_python_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They cannot be put back; the run ends all the same."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    world = World()
+    running = asyncio.create_task(world.manager.run())
+    await world.clock.run_for(1)
+    world.manager.stop()
+    await world.clock.run_for(1)
+    try:
+        await running
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

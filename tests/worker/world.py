@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,6 +13,9 @@ from oncetask_core.claims import Claim, Slots
 from tests.worker.failing import FailingStore
 
 LEASE = 60.0
+
+SELDOM = 60.0
+"""A poll interval so long that whatever happens before has another cause."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,17 @@ class World:
         """Return a world on another store."""
         return cls(make_store=make_store)
 
-    def another(self, *, name: str = "worker", keep_finished_for: float | None = None) -> TaskManager:
+    def another(
+        self, *, name: str = "worker", keep_finished_for: float | None = None, poll_interval: float = 1.0
+    ) -> TaskManager:
         """Return another manager on the same store."""
-        manager = TaskManager(self.store, name=name, seams=self.seams, keep_finished_for=keep_finished_for)
+        manager = TaskManager(
+            self.store,
+            name=name,
+            seams=self.seams,
+            keep_finished_for=keep_finished_for,
+            poll_interval=poll_interval,
+        )
         manager.on_event(self.events.append)
         return manager
 
@@ -90,9 +102,19 @@ class World:
         """Return the names of the events of a task."""
         return [event.name.value for event in self.events if event.task_id == task_id]
 
-    async def end(self, running: "asyncio.Task[None]") -> None:
+    def begin(self, manager: TaskManager | None = None) -> "asyncio.Task[None]":
+        """Begin to run a manager, by default the world's own."""
+        return asyncio.create_task((manager or self.manager).run(handle_signals=False))
+
+    async def end(self, running: "asyncio.Task[None]", manager: TaskManager | None = None) -> None:
         """Stop a worker twice, so that what runs is given back, and wait for its end in virtual time."""
-        self.manager.stop()
-        self.manager.stop()
+        ended = manager or self.manager
+        ended.stop()
+        ended.stop()
         await self.clock.run_for(20)
         await running
+
+
+def threads(name: str) -> list[str]:
+    """Return the names of the threads that begin so."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(name)]

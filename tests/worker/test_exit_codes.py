@@ -1,0 +1,72 @@
+"""How `python -m oncetask worker` ends when its worker fails: with a code that tells why, and soon."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from oncetask import ConfigurationError, MemoryStore, TaskManager
+from oncetask_core.main import main
+from tests.asynchronous import SOON
+
+COMMAND = ["worker", "application_that_fails:manager"]
+MISTAKE = ConfigurationError(value="x", rule="the test wants it", remedy="None.")
+
+
+@pytest.fixture
+def application(monkeypatch: pytest.MonkeyPatch) -> TaskManager:
+    """A manager in a module of its own."""
+    manager, module = TaskManager(MemoryStore()), ModuleType("application_that_fails")
+    monkeypatch.setattr(module, "manager", manager, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return manager
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    """Return a hook that fails."""
+
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def test_a_mistake_that_shows_at_the_start_ends_with_code_2(
+    application: TaskManager, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And is explained like one on the command line."""
+    application.on_start(raising(MISTAKE))
+
+    assert main(COMMAND) == 2
+    assert "oncetask: the test wants it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(MISTAKE, 2)])
+def test_a_failure_ends_the_process_although_something_does_not_stop(
+    error: Exception, code: int, *, application: TaskManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same code; what start hooks left in the executor is not waited for."""
+    released = threading.Event()
+
+    class EndedError(BaseException):
+        """Stands for the end of the process."""
+
+    def end_process(code: int) -> None:
+        released.set()
+        raise EndedError(code)
+
+    @application.on_start
+    async def block() -> None:
+        asyncio.get_running_loop().run_in_executor(None, released.wait, SOON)
+
+    application.on_start(raising(error))
+    monkeypatch.setattr("os._exit", end_process)
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    monkeypatch.setattr("oncetask_core.main.END_SECONDS", 0.01)
+
+    with pytest.raises(EndedError, match=str(code)):
+        main(COMMAND)

@@ -1,0 +1,149 @@
+"""Taking down: a run is cancelled, or the event loop ends around a worker that nobody asked to stop."""
+
+import asyncio
+import time
+
+import pytest
+
+from oncetask import MemoryStore, OnceTask, TaskManager
+from tests.asynchronous import SOON, asynchronous, until
+from tests.worker.world import Job, World, threads
+
+
+@asynchronous
+async def test_a_run_that_is_cancelled_twice_renews_nothing_any_more() -> None:
+    """The second cancellation ends the shutdown in its middle; the lease is left to run out."""
+    manager = TaskManager(MemoryStore())
+    begun = asyncio.Event()
+
+    @manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    await manager.create_task(Job("a"))
+    running = asyncio.create_task(manager.run(handle_signals=False))
+    await begun.wait()
+    running.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    await until(lambda: not threads("oncetask-renewals"))
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+
+@asynchronous
+async def test_a_block_that_is_cancelled_stays_cancelled() -> None:
+    """Only the failure of the worker is turned into its error."""
+    manager = TaskManager(MemoryStore())
+    begun = asyncio.Event()
+
+    async def block() -> None:
+        async with manager.running():
+            begun.set()
+            await asyncio.sleep(3600)
+
+    running = asyncio.create_task(block())
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@asynchronous
+async def test_a_block_that_is_cancelled_while_it_drains_leaves_no_worker_behind() -> None:
+    """The worker does not go on to wait for its handlers when nobody waits for it."""
+    world = World()
+
+    @world.manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> None:
+        await world.clock.sleep(3600)
+
+    async def block() -> None:
+        async with world.manager.running():
+            await world.clock.sleep(1)
+
+    await world.manager.create_task(Job("a"))
+    blocked = asyncio.create_task(block())
+    await world.clock.run_for(2)
+    assert world.names("a") == ["started"]
+    blocked.cancel()
+    await world.clock.run_for(0)
+
+    assert blocked.cancelled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_a_loop_that_is_taken_down_around_a_worker_gives_its_tasks_back() -> None:
+    """`asyncio.run` cancels what is left at its end: the worker, its handlers and what writes its outcomes."""
+    store = MemoryStore()
+    manager = TaskManager(store)
+
+    @manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    begun = asyncio.Event()
+
+    async def main() -> "asyncio.Task[None]":
+        await manager.create_task(Job("a"))
+        background = asyncio.create_task(manager.run(handle_signals=False))
+        await begun.wait()
+        return background
+
+    started = time.monotonic()
+    background = asyncio.run(main())
+    task = asyncio.run(store.get(["a"])).tasks["a"]
+
+    assert background.cancelled()
+    assert (task.lease_uid, task.failures, task.crashes) == (None, 0, 0)
+    assert time.monotonic() - started < SOON
+
+
+async def take_down(world: World) -> None:
+    """Cancel everything but the test, as the end of `asyncio.run` does, and let no time pass."""
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await world.clock.run_for(0)
+
+
+@asynchronous
+async def test_a_worker_around_which_everything_is_cancelled_leaves_nothing_behind() -> None:
+    """Also what it began anew to write its last outcomes."""
+    world = World()
+
+    @world.manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> None:
+        await world.clock.sleep(3600)
+
+    await world.manager.create_task(Job("a"))
+    running = world.begin()
+    await world.clock.run_for(1)
+    await take_down(world)
+
+    assert running.cancelled()
+    assert (await world.task("a")).lease_uid is None
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_a_keyboard_interrupt_in_a_coroutine_ends_the_loop() -> None:
+    """Somebody at the keyboard means the process, and not the attempt."""
+    store = MemoryStore()
+    manager = TaskManager(store)
+
+    @manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        await manager.create_task(Job("a"))
+        await manager.drain()
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+
+    assert asyncio.run(store.get(["a"])).tasks["a"].failures == 0
