@@ -14,6 +14,7 @@ from tests.asynchronous import SOON
 
 COMMAND = ["worker", "application_that_fails:manager"]
 MISTAKE = ConfigurationError(value="x", rule="the test wants it", remedy="None.")
+FAULT = ValueError("the hook is broken")
 
 
 @pytest.fixture
@@ -45,7 +46,15 @@ def test_a_mistake_that_shows_at_the_start_ends_with_code_2(
     assert "oncetask: the test wants it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("error", "code"), [(MISTAKE, 2)])
+def test_any_other_failure_ends_with_code_1(application: TaskManager, caplog: pytest.LogCaptureFixture) -> None:
+    """And is logged with its stack."""
+    application.on_start(raising(FAULT))
+
+    assert main(COMMAND) == 1
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [FAULT]
+
+
+@pytest.mark.parametrize(("error", "code"), [(MISTAKE, 2), (FAULT, 1)])
 def test_a_failure_ends_the_process_although_something_does_not_stop(
     error: Exception, code: int, *, application: TaskManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,17 +2,18 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from oncetask import ConfigurationError, MemoryStore, NoRetryPolicy, OnceTask, TaskEvent, TaskManager
+from oncetask import ConfigurationError, FixedDelayPolicy, MemoryStore, NoRetryPolicy, OnceTask, TaskEvent, TaskManager
 from oncetask_core.errors import StoreError
 from oncetask_core.worker.execution import Executor
 from oncetask_core.worker.execution import Reports as ReportsOfRun
 from oncetask_core.worker.run import Run
 from tests.asynchronous import SOON, asynchronous
 from tests.worker.failing import FaultyStore
-from tests.worker.world import Job, World
+from tests.worker.world import Job, Keyed, World
 
 
 @asynchronous
@@ -178,3 +179,82 @@ async def test_a_run_that_a_fault_ended_is_not_given_back(monkeypatch: pytest.Mo
     assert world.names("bad") == ["started"]
 
     await world.end(running)
+
+
+def current_task() -> "asyncio.Task[Any]":
+    """Return the asyncio task that a handler runs in, as a handler may."""
+    current = asyncio.current_task()
+    assert current is not None
+    return current
+
+
+@asynchronous
+async def test_a_handler_that_cancels_the_asyncio_task_it_runs_in_has_failed() -> None:
+    """Nobody else asked for it: the attempt is charged, and not repeated for ever."""
+    world = World()
+
+    @world.manager.task_handler(Job, retry_policy=FixedDelayPolicy(delay=1, max_attempts=2))
+    async def handle(_: OnceTask[Job]) -> None:
+        current_task().cancel()
+        await world.clock.sleep(3600)
+
+    await world.manager.create_task(Job("a"))
+    running = world.begin()
+    await world.clock.run_for(2)
+    await world.end(running)
+
+    assert world.names("a") == ["started", "retried", "started", "failed"]
+    assert [error.error for error in (await world.task("a")).errors] == ["CancelledError"] * 2
+
+
+@asynchronous
+async def test_a_clean_up_that_cancels_itself_does_not_hit_the_one_that_follows() -> None:
+    """What follows in the same group ends as ever, and finds that nobody has asked it to end."""
+    world = World()
+    seen: list[tuple[str, int]] = []
+
+    async def clean(task: OnceTask[Keyed]) -> None:
+        if task.id == "a":
+            current_task().cancel()
+        await world.clock.sleep(1)
+        seen.append((task.id, current_task().cancelling()))
+
+    world.manager.register_resource_key_handler(
+        Keyed, lambda tasks: None, cancellation_handler=clean, cancellation_retry_policy=NoRetryPolicy()
+    )
+    await world.manager.create_tasks([Keyed("a"), Keyed("b")])
+    await world.manager.cancel_tasks_by_ids(["a", "b"])
+    running = world.begin()
+    await world.clock.run_for(2)
+    await world.end(running)
+
+    assert seen == [("b", 0)]
+    assert [len((await world.task(task_id)).errors) for task_id in "ab"] == [1, 0]
+
+
+@asynchronous
+async def test_a_bug_in_the_renewals_of_a_store_ends_the_worker() -> None:
+    """It ends with that error, its handlers are stopped, and their leases are left to run out."""
+    world = World()
+    stopped: list[str] = []
+
+    async def fail(_: object) -> None:
+        raise TypeError("a bug in the store")
+
+    @world.manager.task_handler(Job)
+    async def handle(task: OnceTask[Job]) -> None:
+        try:
+            await world.clock.sleep(3600)
+        finally:
+            stopped.append(task.id)
+
+    world.store.plant(renew=fail)
+    await world.manager.create_task(Job("a"))
+    running = world.begin()
+    await world.clock.run_for(21)
+    assert running.done()
+    with pytest.raises(TypeError, match="a bug in the store"):
+        await running
+
+    assert stopped == ["a"]
+    assert (await world.task("a")).lease_uid is not None

@@ -1,5 +1,10 @@
 """Health: what a probe is told about a manager and the worker that runs here."""
 
+import asyncio
+from typing import Any
+
+from oncetask import OnceTask
+from oncetask_core.store import Renewed
 from tests.asynchronous import asynchronous
 from tests.worker.world import Job, World
 
@@ -51,3 +56,39 @@ async def test_a_manager_whose_worker_has_ended_is_healthy_as_a_client() -> None
 
     assert health.ok
     assert health.worker is None
+
+
+@asynchronous
+async def test_a_worker_whose_renewal_never_returns_is_not_healthy_and_claims_nothing() -> None:
+    """From the time on at which it stops believing in its lease, until the store has answered the renewal."""
+    world = World()
+    answers = asyncio.Event()
+    renew = world.store.real.renew
+
+    async def renew_late(leases: Any) -> Renewed:
+        await answers.wait()
+        return await renew(leases)
+
+    @world.manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> None:
+        await world.clock.sleep(3600)
+
+    world.store.plant(renew=renew_late)
+    await world.manager.create_task(Job("a"))
+    running = world.begin()
+    await world.clock.run_for(49)
+    before = await world.manager.health()
+    await world.clock.run_for(2)
+    await world.manager.create_task(Job("b"))
+    await world.clock.run_for(60)
+    during, claimed = await world.manager.health(), world.names("b")
+    answers.set()
+    await world.clock.run_for(2)
+    after = await world.manager.health()
+    await world.end(running)
+
+    assert (before.ok, during.ok, after.ok) == (True, False, True)
+    assert "leases cannot be renewed" in str(during.reason)
+    assert claimed == []
+    assert world.names("a")[:2] == ["started", "released"]
+    assert world.names("b")[:1] == ["started"]

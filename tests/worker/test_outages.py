@@ -181,6 +181,23 @@ async def test_a_short_outage_after_a_long_one_is_short() -> None:
 
 
 @asynchronous
+async def test_a_store_that_is_slow_to_come_up_is_asked_with_pauses_although_something_woke_the_worker() -> None:
+    """It is asked once more at once, and then as seldom as before."""
+    world = World()
+    await world.store.open()
+    world.store.down("now")
+    running = world.begin()
+    await world.clock.run_for(5)
+    asked = world.store.calls["now"]
+    world.manager.register_task_handler(Job, lambda task: None)
+    await world.clock.run_for(5)
+    assert world.store.calls["now"] == asked + 1
+
+    world.store.up()
+    await world.end(running)
+
+
+@asynchronous
 async def test_a_worker_that_waits_for_the_store_to_come_up_can_be_stopped() -> None:
     """It ends without having begun."""
     world = World()

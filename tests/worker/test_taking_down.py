@@ -1,13 +1,14 @@
 """Taking down: a run is cancelled, or the event loop ends around a worker that nobody asked to stop."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 
 from oncetask import MemoryStore, OnceTask, TaskManager
 from tests.asynchronous import SOON, asynchronous, until
-from tests.worker.world import Job, World, threads
+from tests.worker.world import Job, Keyed, World, threads
 
 
 @asynchronous
@@ -128,6 +129,56 @@ async def test_a_worker_around_which_everything_is_cancelled_leaves_nothing_behi
     assert running.cancelled()
     assert (await world.task("a")).lease_uid is None
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@asynchronous
+async def test_a_thread_that_goes_on_while_its_loop_is_taken_down_keeps_its_task() -> None:
+    """Nobody else may begin it while the thread goes on; the worker ends all the same, at once."""
+    world = World()
+    begun, released = threading.Event(), threading.Event()
+
+    @world.manager.task_handler(Job)
+    def handle(_: OnceTask[Job]) -> None:
+        begun.set()
+        released.wait(SOON)
+
+    await world.manager.create_task(Job("a"))
+    running = world.begin()
+    await world.clock.run_for(0)
+    await until(begun.is_set)
+    await take_down(world)
+    is_over, held = running.done(), (await world.task("a")).lease_uid
+    released.set()
+    await world.clock.run_for(60)
+    await until(lambda: not threads("oncetask-handler"))
+
+    assert is_over
+    assert held is not None
+    assert world.names("a") == ["started"]
+
+
+@asynchronous
+async def test_a_loop_that_is_taken_down_begins_no_further_clean_up() -> None:
+    """The one that ran is given back, and so is the one that waited for it, without a call."""
+    world = World()
+    begun: list[str] = []
+
+    async def clean(task: OnceTask[Keyed]) -> None:
+        begun.append(task.id)
+        await world.clock.sleep(3600)
+
+    world.manager.register_resource_key_handler(Keyed, lambda tasks: None, cancellation_handler=clean)
+    await world.manager.create_tasks([Keyed("a"), Keyed("b")])
+    await world.manager.cancel_tasks_by_ids(["a", "b"])
+    running = world.begin()
+    await world.clock.run_for(1)
+    await take_down(world)
+    is_over = running.done()
+    await world.clock.run_for(60)
+
+    assert begun == ["a"]
+    assert is_over
+    assert [(await world.task(task_id)).lease_uid for task_id in "ab"] == [None, None]
 
 
 def test_a_keyboard_interrupt_in_a_coroutine_ends_the_loop() -> None:
