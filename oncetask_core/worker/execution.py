@@ -1,6 +1,7 @@
 """Calling a handler and turning however it ends into reports. Nothing that a handler does escapes from here."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
@@ -81,6 +82,9 @@ class Executor:
             return await self._call_in_thread(partial(call.function, *arguments), run)
         finally:
             run.leave()
+            current = asyncio.current_task()
+            if current is not None and current.cancelling() and not self._is_ending():
+                await _forget_cancellation(current)
 
     async def _call_in_thread(self, function: Callable[[], Any], run: Run) -> Any:
         future = self._threads.submit(function)
@@ -109,7 +113,6 @@ class Executor:
             case None if self._is_ending():
                 return dict.fromkeys(run.tasks, Released())
             case None:
-                _forget_cancellation()
                 return self._all(run, error)
             case StopReason.TIMED_OUT:
                 return self._all(run, HandlerTimeoutError(_timeout_text(run)))
@@ -180,11 +183,15 @@ def failure_of(error: BaseException, *, at: datetime) -> Failure:
     return Failure(error=error, text=describe_exception(error), at=at)
 
 
-def _forget_cancellation() -> None:
-    """Undo what a handler did that cancelled the asyncio task in which it runs, for the runs that follow in it."""
-    current = asyncio.current_task()
-    while current is not None and current.cancelling():
+async def _forget_cancellation(current: "asyncio.Task[Any]") -> None:
+    """Undo the cancellation of the asyncio task in which a handler ran, for the runs that follow in it.
+
+    It may have arrived and may be on its way still; before Python 3.13 `uncancel` does not take that back.
+    """
+    while current.cancelling():
         current.uncancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
 
 
 def _timeout_text(run: Run) -> str:

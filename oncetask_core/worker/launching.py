@@ -35,13 +35,14 @@ _OUTCOMES = {
 class Batch:
     """What takes one slot: a task, or the members of a group; its runs follow each other."""
 
-    __slots__ = ("handler", "outstanding", "runs", "task")
+    __slots__ = ("handler", "has_begun", "outstanding", "runs", "task")
 
     def __init__(self, handler: Handler, runs: Sequence[Run]) -> None:
         self.handler = handler
         self.runs = runs
         self.outstanding = {task_id for run in runs for task_id in run.tasks}
         self.task: asyncio.Task[None] | None = None
+        self.has_begun = False
 
 
 class Launcher:
@@ -118,6 +119,7 @@ class Launcher:
         return Run(known, handler=handler, context=context, is_cleanup=is_cleanup)
 
     async def _run(self, batch: Batch) -> None:
+        batch.has_begun = True
         for run in batch.runs:
             members = dict(run.tasks)
             try:
@@ -133,7 +135,10 @@ class Launcher:
                     self._lost(batch, task)
 
     def _check_end(self, batch: Batch, ended: asyncio.Task[None]) -> None:
-        """Free the slot of a batch that a fault of our own ended; its leases are left to run out."""
+        """Free the slot of a batch that a fault of our own ended, or the end of the event loop before it had begun."""
+        if ended.cancelled() and not batch.has_begun:
+            for run in batch.runs:
+                self._release(batch, run)
         fault = None if ended.cancelled() else ended.exception()
         if fault is not None:
             logger.critical("a fault of the worker itself ended a run; please report it", exc_info=fault)

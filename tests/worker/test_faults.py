@@ -233,6 +233,29 @@ async def test_a_clean_up_that_cancels_itself_does_not_hit_the_one_that_follows(
 
 
 @asynchronous
+async def test_a_clean_up_that_cancels_itself_and_returns_does_not_hit_the_one_that_follows() -> None:
+    """The cancellation was still on its way when the handler had ended."""
+    world = World()
+
+    async def clean(task: OnceTask[Keyed]) -> None:
+        if task.id == "a":
+            current_task().cancel()
+            return
+        await world.clock.sleep(1)
+
+    world.manager.register_resource_key_handler(
+        Keyed, lambda tasks: None, cancellation_handler=clean, cancellation_retry_policy=NoRetryPolicy()
+    )
+    await world.manager.create_tasks([Keyed("a"), Keyed("b")])
+    await world.manager.cancel_tasks_by_ids(["a", "b"])
+    running = world.begin()
+    await world.clock.run_for(2)
+    await world.end(running)
+
+    assert [len((await world.task(task_id)).errors) for task_id in "ab"] == [0, 0]
+
+
+@asynchronous
 async def test_a_bug_in_the_renewals_of_a_store_ends_the_worker() -> None:
     """It ends with that error, its handlers are stopped, and their leases are left to run out."""
     world = World()

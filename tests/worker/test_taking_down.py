@@ -1,12 +1,15 @@
 """Taking down: a run is cancelled, or the event loop ends around a worker that nobody asked to stop."""
 
 import asyncio
+import contextlib
 import threading
 import time
 
 import pytest
 
 from oncetask import MemoryStore, OnceTask, TaskManager
+from oncetask_core.claims import Claim
+from oncetask_core.store import Claimed
 from tests.asynchronous import SOON, asynchronous, until
 from tests.worker.world import Job, Keyed, World, threads
 
@@ -198,3 +201,35 @@ def test_a_keyboard_interrupt_in_a_coroutine_ends_the_loop() -> None:
         asyncio.run(main())
 
     assert asyncio.run(store.get(["a"])).tasks["a"].failures == 0
+
+
+def test_a_loop_that_ends_between_a_claim_and_its_handlers_gives_the_tasks_back() -> None:
+    """No handler has begun, so nothing is in doubt."""
+    store = MemoryStore()
+    manager = TaskManager(store, shutdown_timeout=0.01)
+    runs: list[str] = []
+    manager.register_task_handler(Job, lambda task: runs.append(task.id))
+    claim = store.claim
+
+    def end() -> None:
+        for task in asyncio.all_tasks():
+            task.cancel()
+
+    async def claim_and_end(asked: Claim) -> Claimed:
+        claimed = await claim(asked)
+        if claimed.tasks:
+            asyncio.get_running_loop().call_soon(end)
+        return claimed
+
+    async def main() -> None:
+        store.claim = claim_and_end  # type: ignore[method-assign,assignment]  # the test's own
+        await manager.create_task(Job("a"))
+        with contextlib.suppress(asyncio.CancelledError):
+            await manager.run(handle_signals=False)
+
+    started = time.monotonic()
+    asyncio.run(main())
+    task = asyncio.run(store.get(["a"])).tasks["a"]
+
+    assert (runs, task.lease_uid, task.crashes) == ([], None, 0)
+    assert time.monotonic() - started < SOON
