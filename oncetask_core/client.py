@@ -25,11 +25,13 @@ from oncetask_core.operations import Bulk, Operations
 from oncetask_core.query import Page, TaskFilter, TaskOrder, TaskQuery
 from oncetask_core.registry import Registry
 from oncetask_core.store import TaskStore
-from oncetask_core.task import DEFAULT_QUEUE, OnceTask, StoreNow, When
+from oncetask_core.task import DEFAULT_QUEUE, NewTask, OnceTask, StoreNow, When
 from oncetask_core.task_data import Identity, TaskData, Wishes, new_task
+from oncetask_core.transition import Inserted
 from oncetask_core.waiting import Waiter
 from oncetask_core.worker import Seams, Worker
 from oncetask_core.worker.binding import bound
+from oncetask_core.worker.completing import caller_transactions
 from oncetask_core.worker.upkeep import purge
 
 R = TypeVar("R")
@@ -87,6 +89,7 @@ class TaskClient:
         priority: int = 0,
         queue: str = DEFAULT_QUEUE,
         headers: Mapping[str, str] | None = None,
+        session: object | None = None,
     ) -> Created[R]:
         """Create the task that `data` describes, unless its id exists.
 
@@ -97,6 +100,8 @@ class TaskClient:
             priority: -10 to 10; each step puts the task ahead of tasks that are up to 60 s older.
             queue: A label for listing.
             headers: Kept with the task, such as a trace context.
+            session: Your own transaction: the task exists if and only if that commits. A SQLAlchemy AsyncSession or
+                AsyncConnection, or a psycopg AsyncConnection, on the database of the tasks.
 
         Returns:
             True-ish if the task is new; false-ish if its id existed, whatever its state.
@@ -105,22 +110,26 @@ class TaskClient:
             InvalidTaskError: The payload, or something about it, cannot be stored. Nothing was written.
             InvalidRecurrenceError: Its recurrence rule is malformed, out of bounds or empty.
             TaskIdConflictError: The id belongs to a task of another kind.
+            ConfigurationError: The session is none of these, or the store takes part in no such transactions.
         """
         when = _when(delay, at)
         wishes = Wishes(when=when, priority=priority, queue=queue, headers={} if headers is None else headers)
         task = new_task(data, wishes, self._identity(self._seams.new_uid()))
-        (answer,) = await insert(await self._gate.opened(), [task], seams=self._seams)
+        (answer,) = await self._insert([task], session)
         conflict = conflict_of(task, answer)
         if conflict is not None:
             raise conflict
         self._wake()
         return self._created(task.id, task.kind, existed=not answer.created)
 
-    async def create_tasks(self, payloads: Iterable[TaskData[Any]]) -> Sequence[Created[Any]]:
+    async def create_tasks(
+        self, payloads: Iterable[TaskData[Any]], *, session: object | None = None
+    ) -> Sequence[Created[Any]]:
         """Create many tasks in one call; the answers stand in the order of the payloads.
 
         Everything is checked and encoded before anything is written. Tasks are then inserted independently; of equal
-        ids the first is created and the others have existed.
+        ids the first is created and the others have existed. With `session` they exist if and only if your own
+        transaction commits, as for `create_task`.
 
         Raises:
             InvalidTaskError: As for `create_task`; nothing was written.
@@ -130,7 +139,7 @@ class TaskClient:
         tasks = [new_task(data, Wishes(), self._identity(created_by)) for data in payloads]
         if not tasks:
             return []
-        answers = await insert(await self._gate.opened(), tasks, seams=self._seams)
+        answers = await self._insert(tasks, session)
         self._wake()
         raise_conflicts(tasks, answers)
         return [
@@ -282,6 +291,19 @@ class TaskClient:
     async def paused_kinds(self) -> frozenset[str]:
         """Return the kinds that are paused."""
         return await controls.paused_kinds(await self._gate.opened())
+
+    async def _insert(self, tasks: Sequence[NewTask], session: object | None) -> Sequence[Inserted]:
+        store = await self._gate.opened()
+        if session is None:
+            return await insert(store, tasks, seams=self._seams)
+        takes_part = caller_transactions(store)
+        if not takes_part.awaits(session):
+            raise ConfigurationError(
+                value=session,
+                rule="an asynchronous manager takes sessions whose statements are awaited",
+                remedy="Use AsyncSession, AsyncConnection or psycopg's AsyncConnection.",
+            )
+        return await takes_part.insert_in(session, tasks)
 
     async def _operations(self) -> Operations:
         return Operations(await self._gate.opened(), self._registry, new_uid=self._seams.new_uid)

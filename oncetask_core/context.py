@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from oncetask_core.errors import LeaseLostError
 from oncetask_core.payload import encode_value
@@ -11,6 +11,16 @@ from oncetask_core.task import OnceTask
 
 P = TypeVar("P")
 ReportProgress = Callable[[OnceTask[object], str], None]
+
+
+class CompletesTasks(Protocol):
+    """What completes a task on a session of the handler."""
+
+    async def complete(self, session: object, task: OnceTask[object], result: str | None) -> None:
+        """Complete it on a session whose statements are awaited."""
+
+    def complete_now(self, session: object, task: OnceTask[object], result: str | None) -> None:
+        """Complete it on a session in the calling thread."""
 
 
 class TaskContext(Generic[P]):
@@ -28,12 +38,15 @@ class TaskContext(Generic[P]):
         *,
         resources: Mapping[str, object],
         report: ReportProgress,
+        completer: CompletesTasks,
         threaded: bool = False,
     ) -> None:
         self.tasks = tasks
         self.resources = resources
         self.attempt = tasks[0].cleanup_attempts + 1 if tasks[0].in_cleanup else tasks[0].attempts
         self._report = report
+        self._completer = completer
+        self._completed_ids: frozenset[str] = frozenset()
         self._stopped = False
         self._lost = False
         self._stop_event = threading.Event() if threaded else None
@@ -99,6 +112,54 @@ class TaskContext(Generic[P]):
         """
         self.check()
         self._report(self.tasks[0] if task is None else task, encode_value(value, "progress"))
+
+    async def acomplete_in(self, session: object, result: object = None, *, task: OnceTask[P] | None = None) -> None:
+        """Complete the task in your own transaction: it is completed if and only if that commits.
+
+        Call it last before the commit, and return from the handler after it; what the handler returns then counts for
+        nothing. If the transaction does not commit, the attempt has failed.
+
+        Args:
+            session: A SQLAlchemy AsyncSession or AsyncConnection, or a psycopg AsyncConnection, within a transaction on
+                the database of the tasks.
+            result: What the handler would return.
+            task: Which member of a group; by default the only or first one.
+
+        Raises:
+            LeaseLostError: Somebody else may hold the task; the transaction can only be rolled back.
+            InvalidTaskError: The result cannot be stored.
+            ConfigurationError: The session is none of these, or the store takes part in no such transactions.
+        """
+        meant, text = self._completing(task, result)
+        await self._completer.complete(session, meant, text)
+        self._completed_ids |= {meant.id}
+
+    def complete_in(self, session: object, result: object = None, *, task: OnceTask[P] | None = None) -> None:
+        """Do the same in the calling thread, for plain functions.
+
+        Args:
+            session: A SQLAlchemy Session or Connection, a psycopg Connection, or a connection of Django.
+            result: As for `acomplete_in`.
+            task: As for `acomplete_in`.
+
+        Raises:
+            LeaseLostError: As for `acomplete_in`.
+            InvalidTaskError: As for `acomplete_in`.
+            ConfigurationError: As for `acomplete_in`.
+        """
+        meant, text = self._completing(task, result)
+        self._completer.complete_now(session, meant, text)
+        self._completed_ids |= {meant.id}
+
+    @property
+    def completed_ids(self) -> frozenset[str]:
+        """The tasks that the handler has completed in a transaction of its own, which may not have committed."""
+        return self._completed_ids
+
+    def _completing(self, task: OnceTask[P] | None, result: object) -> tuple[OnceTask[object], str | None]:
+        self.check()
+        meant = self.tasks[0] if task is None else task
+        return cast(OnceTask[object], meant), None if result is None else encode_value(result)
 
     def note_cancel(self, task_id: str) -> None:
         """Remember that the cancellation of a member was requested. Called by the worker."""

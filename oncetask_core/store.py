@@ -8,7 +8,7 @@ help, `StoreError` for any other failure of the store. No method retries a write
 without recognising its own earlier write.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -17,7 +17,10 @@ import msgspec
 from oncetask_core.claims import Claim
 from oncetask_core.query import Page, TaskFilter, TaskQuery
 from oncetask_core.task import NewTask, OnceTask
-from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
+from oncetask_core.transition import Answer, Atom, Guard, Inserted, Transition, Verdict
+
+Decide = Callable[[OnceTask[object]], Transition]
+"""What a holder writes over the newest record of its task."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +89,44 @@ class WakeUps(Protocol):
 
 
 @runtime_checkable
+class CallerTransactions(Protocol):
+    """What a store with the capability `caller_transaction` has: it writes on a session of the caller.
+
+    A session is whatever runs the caller's own statements. The caller begins, commits and rolls back; what is written
+    is there if and only if that commit succeeds. Errors of the caller's driver come through as they are.
+    """
+
+    def awaits(self, session: object) -> bool:
+        """Return whether statements on the session are awaited, rather than run in the calling thread.
+
+        Raises:
+            ConfigurationError: It is no session that the store knows, not on the database of the tasks, or each
+                statement on it would commit by itself.
+        """
+        ...
+
+    async def insert_in(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
+        """Do what `insert` does, on a session whose statements are awaited."""
+        ...
+
+    def insert_in_now(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
+        """Do what `insert` does, on a session in the calling thread."""
+        ...
+
+    async def settle_in(self, session: object, task: OnceTask[object], decide: Decide) -> None:
+        """Write what `decide` says about the newest record of a task that is held, as a holder's write.
+
+        Raises:
+            LeaseLostError: The lease is no longer the task's; the transaction can only be rolled back.
+        """
+        ...
+
+    def settle_in_now(self, session: object, task: OnceTask[object], decide: Decide) -> None:
+        """Do what `settle_in` does, on a session in the calling thread."""
+        ...
+
+
+@runtime_checkable
 class TaskStore(Protocol):
     """Keeps the tasks of one environment."""
 
@@ -96,7 +137,10 @@ class TaskStore(Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Optional abilities by name: `wake_ups` (see `WakeUps`), `caller_transaction`, `injected_clock`."""
+        """Optional abilities by name.
+
+        `wake_ups` (see `WakeUps`), `caller_transaction` (see `CallerTransactions`), `injected_clock`.
+        """
         ...
 
     async def open(self) -> None:

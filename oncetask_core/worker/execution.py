@@ -10,7 +10,7 @@ from typing import Any
 
 from oncetask_core.context import enter_context
 from oncetask_core.decisions import Failure, Released, Report, Snoozed, Success
-from oncetask_core.errors import HandlerTimeoutError, InvalidTaskError, OncetaskError
+from oncetask_core.errors import HandlerTimeoutError, InvalidTaskError, NotCommittedError, OncetaskError
 from oncetask_core.handlers import Call, Failed, PerTask
 from oncetask_core.limits import describe_exception
 from oncetask_core.payload import encode_value
@@ -48,11 +48,21 @@ class Executor:
     async def execute(self, run: Run) -> Reports:
         """Call the run's handler; return how each of its tasks ended, by id.
 
+        A task that the handler completed in its own transaction has failed, unless the store knows better.
+
         A task that was lost meanwhile has no report.
 
         Raises:
             StillRunningError: It has not ended, and nobody will learn how it does.
         """
+        reports = await self._ended(run)
+        return {**reports, **{task_id: self._uncommitted(task_id) for task_id in run.context.completed_ids}}
+
+    def _uncommitted(self, task_id: str) -> Failure:
+        error = NotCommittedError(task_id)
+        return Failure(error=error, text=describe_exception(error), at=self._now())
+
+    async def _ended(self, run: Run) -> Reports:
         call = run.handler.cleanup if run.is_cleanup else run.handler.call
         if call is None:
             return {task_id: Success() for task_id in run.tasks}

@@ -10,9 +10,11 @@ from oncetask_core.decisions import Released
 from oncetask_core.handlers import Handler
 from oncetask_core.registry import Registry
 from oncetask_core.status import Outcome
+from oncetask_core.store import TaskStore
 from oncetask_core.task import OnceTask
 from oncetask_core.transition import Event, Transition, Verdict
 from oncetask_core.worker.binding import bound
+from oncetask_core.worker.completing import Completer
 from oncetask_core.worker.deadlines import Deadlines
 from oncetask_core.worker.events import EventName, Events
 from oncetask_core.worker.execution import Executor, Reports, StillRunningError
@@ -49,6 +51,7 @@ class Launcher:
     """Starts what was claimed and sees it through to the store's answer.
 
     Args:
+        store: What handlers complete their tasks in, within transactions of their own.
         registry: The handlers.
         executor: Calls them.
         settler: Writes how they ended.
@@ -63,6 +66,7 @@ class Launcher:
 
     def __init__(
         self,
+        store: TaskStore,
         registry: Registry,
         *,
         executor: Executor,
@@ -75,6 +79,7 @@ class Launcher:
         on_free: Callable[[OnceTask[object]], None],
         is_ending: Callable[[], bool],
     ) -> None:
+        self._store = store
         self._registry = registry
         self._executor = executor
         self._settler = settler
@@ -114,6 +119,7 @@ class Launcher:
             known,
             resources=self._resources,
             report=self._settler.add_progress,
+            completer=Completer(self._store, handler, chance=self._seams.chance),
             threaded=call is not None and not call.is_async,
         )
         return Run(known, handler=handler, context=context, is_cleanup=is_cleanup)
@@ -130,7 +136,9 @@ class Launcher:
                 return
             for task_id, task in members.items():
                 if task_id in reports:
-                    self._settler.add(Settlement(task, reports[task_id], run.handler, self._settled_of(batch)))
+                    confirms = task_id in run.context.completed_ids
+                    settled = self._settled_of(batch)
+                    self._settler.add(Settlement(task, reports[task_id], run.handler, settled, confirms=confirms))
                 else:
                     self._lost(batch, task)
 
@@ -169,7 +177,10 @@ class Launcher:
             if settlement.task.id not in batch.outstanding:
                 return  # given back meanwhile: its handler ignored being cancelled and ended later
             if verdict in (Verdict.APPLIED, Verdict.ALREADY):
-                self._announce(settlement, transition)
+                if verdict is Verdict.ALREADY and settlement.confirms:
+                    self._events.emit(EventName.COMPLETED, settlement.task)
+                else:
+                    self._announce(settlement, transition)
                 self._finish(batch, settlement.task)
             elif verdict is Verdict.BROKEN:
                 self._book.give_up(settlement.task)

@@ -91,7 +91,12 @@ class Run:
             self.stop(StopReason.CANCELLED)
 
     def lose_member(self, task_id: str) -> None:
-        """Note that a member's lease is lost; the run stops when none is left."""
+        """Note that a member's lease is lost; the run stops when none is left.
+
+        What the handler has completed in its own transaction is lost by that, and as it should be.
+        """
+        if task_id in self.context.completed_ids:
+            return
         self.tasks.pop(task_id, None)
         if not self.tasks:
             self.stop(StopReason.LOST)

@@ -32,6 +32,8 @@ class Settlement:
     on_settled: Callable[["Settlement", Verdict, Transition], None]
     rejected: bool = False
     """Whether the store could not write its result."""
+    confirms: bool = False
+    """Whether the handler completed the task in its own transaction, so that nothing is to be written if it did."""
 
 
 class Settler:

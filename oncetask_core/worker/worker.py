@@ -107,6 +107,7 @@ class Worker:
         )
         self._upkeep = Upkeep(store, registry, seams=seams, events=self._events, now=self._time.now)
         self._launcher = Launcher(
+            store,
             registry,
             executor=Executor(self._threads, now=self._time.now, is_ending=self._is_torn_down),
             settler=self._settler,

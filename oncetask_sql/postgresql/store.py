@@ -1,5 +1,6 @@
 """The store on PostgreSQL, for any number of processes and machines."""
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,13 +9,14 @@ from typing import Final, TypeVar
 from oncetask_core.claims import Claim
 from oncetask_core.clock import Clock, SystemClock
 from oncetask_core.env import DEFAULT_ENV
-from oncetask_core.errors import StoreError
+from oncetask_core.errors import LeaseLostError, StoreError
 from oncetask_core.limits import check_env
 from oncetask_core.query import Page, TaskFilter, TaskQuery
-from oncetask_core.store import Claimed, ControlRecord, Found, Renewed
-from oncetask_core.task import NewTask
+from oncetask_core.store import Claimed, ControlRecord, Decide, Found, Renewed
+from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
-from oncetask_sql.postgresql import claiming, controlling, listing, opening, renewing, seating
+from oncetask_sql import sessions
+from oncetask_sql.postgresql import caller, claiming, controlling, listing, opening, renewing, seating
 from oncetask_sql.postgresql.applying import Writer
 from oncetask_sql.postgresql.lanes import Lanes, Loops
 from oncetask_sql.postgresql.location import Location, located
@@ -59,8 +61,9 @@ class PostgresqlStore:
     @property
     def capabilities(self) -> frozenset[str]:
         """The clock can be injected; on the server's clock, and without a pooler, the store hears of others' tasks."""
+        always = {"caller_transaction", "injected_clock"}
         hears = not (self._has_clock or self._location.pooler)
-        return frozenset({"injected_clock", "wake_ups"} if hears else {"injected_clock"})
+        return frozenset(always | {"wake_ups"} if hears else always)
 
     async def open(self) -> None:
         """Connect and check the server and the schema.
@@ -167,6 +170,49 @@ class PostgresqlStore:
             StoreUnavailableError: The server cannot be reached now.
         """
         await self._here().wakes.changed()
+
+    def awaits(self, session: object) -> bool:
+        """Return whether statements on a session of the caller are awaited.
+
+        Raises:
+            ConfigurationError: It is no session, not on a PostgreSQL database, or in no transaction.
+        """
+        sessions.check(session, dialect="postgresql")
+        return sessions.is_async(session)
+
+    async def insert_in(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
+        """Add tasks in a transaction of the caller; others hear of them after its commit, or with their next poll."""
+        answers = await sessions.run(session, caller.insertion(self._wording, tasks))
+        sessions.after_commit(session, self._tell)
+        return answers
+
+    def insert_in_now(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
+        """Add tasks in a transaction of the caller, in the calling thread."""
+        return sessions.run_now(session, caller.insertion(self._wording, tasks))
+
+    async def settle_in(self, session: object, task: OnceTask[object], decide: Decide) -> None:
+        """Write a holder's decision in a transaction of the caller.
+
+        Raises:
+            LeaseLostError: The lease is no longer the task's; the transaction can only be rolled back.
+        """
+        if not await sessions.run(session, caller.settlement(self._wording, task, decide)):
+            lost = LeaseLostError(task.id)
+            with contextlib.suppress(Exception):  # it is meant to fail: the transaction is of no use any more
+                await sessions.run(session, caller.spoiling(str(lost)))
+            raise lost
+
+    def settle_in_now(self, session: object, task: OnceTask[object], decide: Decide) -> None:
+        """Do the same in the calling thread.
+
+        Raises:
+            LeaseLostError: As for `settle_in`.
+        """
+        if not sessions.run_now(session, caller.settlement(self._wording, task, decide)):
+            lost = LeaseLostError(task.id)
+            with contextlib.suppress(Exception):  # it is meant to fail: the transaction is of no use any more
+                sessions.run_now(session, caller.spoiling(str(lost)))
+            raise lost
 
     def _tell(self) -> None:
         if "wake_ups" in self.capabilities:

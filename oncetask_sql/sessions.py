@@ -1,0 +1,145 @@
+"""Sessions and connections of the caller: which kinds there are, and how a statement is run on each.
+
+Nothing here begins, commits or rolls back: the transaction is the caller's.
+"""
+
+import re
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
+
+from oncetask_core.errors import ConfigurationError
+from oncetask_sql.codec import Row
+
+T = TypeVar("T")
+Flow = Generator[tuple[str, Mapping[str, Any]], list[Row], T]
+"""Yields statements in the style of psycopg, is sent their rows, and returns an answer."""
+
+KINDS: Final = (
+    "a SQLAlchemy Session, AsyncSession, Connection or AsyncConnection, a psycopg connection, or a connection of Django"
+)
+_PARAMETER: Final = re.compile(r"%\((\w+)\)s(?:::(\w+(?:\[\])?))?")
+
+
+def is_async(session: object) -> bool:
+    """Return whether statements on this session are awaited.
+
+    Raises:
+        ConfigurationError: It is no session that we know.
+    """
+    if isinstance(session, AsyncSession | AsyncConnection):
+        return True
+    if isinstance(session, Session | Connection) or _is_django(session):
+        return False
+    module = type(session).__module__.partition(".")[0]
+    if module == "psycopg" and hasattr(session, "pgconn"):
+        return hasattr(session, "__aenter__")
+    raise ConfigurationError(
+        value=session,
+        rule=f"session is {KINDS}",
+        remedy="Pass what your own statements run on.",
+    )
+
+
+def check(session: object, *, dialect: str) -> None:
+    """Refuse a session of another kind of database, and one without a transaction.
+
+    Raises:
+        ConfigurationError: What is written would not be in a transaction of the caller, or not where the tasks are.
+    """
+    is_async(session)
+    name = _dialect(session)
+    if name != dialect:
+        raise ConfigurationError(
+            value=name, rule=f"the session is on the database of the tasks, {dialect}", remedy="Pass that one."
+        )
+    if _is_autocommit(session):
+        raise ConfigurationError(
+            value=session,
+            rule="the session is in a transaction of yours: on this one each statement commits by itself",
+            remedy="Begin one first, as in `with connection.transaction():` or `with transaction.atomic():`.",
+        )
+
+
+async def run(session: Any, flow: Flow[T]) -> T:
+    """Run a flow on a session whose statements are awaited."""
+    rows: list[Row] | None = None
+    while True:
+        try:
+            sql, values = flow.send(rows) if rows is not None else next(flow)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what the flow returns
+        if isinstance(session, AsyncSession | AsyncConnection):
+            result = await session.execute(_clause(sql), _plain(values))
+            rows = [tuple(row) for row in result.fetchall()]
+        else:
+            cursor = await session.execute(sql, values)
+            rows = await cursor.fetchall()
+
+
+def run_now(session: Any, flow: Flow[T]) -> T:
+    """Run a flow on a session in the calling thread."""
+    rows: list[Row] | None = None
+    while True:
+        try:
+            sql, values = flow.send(rows) if rows is not None else next(flow)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what the flow returns
+        if isinstance(session, Session | Connection):
+            rows = [tuple(row) for row in session.execute(_clause(sql), _plain(values)).fetchall()]
+        else:
+            with session.cursor() as cursor:
+                cursor.execute(sql, values)
+                rows = [tuple(row) for row in cursor.fetchall()]
+
+
+def after_commit(session: object, call: Callable[[], None]) -> None:
+    """Call once after the next commit of the session, where the session can tell of it."""
+    from sqlalchemy import event  # needed here alone
+
+    match session:
+        case AsyncSession():
+            event.listen(session.sync_session, "after_commit", lambda _: call(), once=True)
+        case Session():
+            event.listen(session, "after_commit", lambda _: call(), once=True)
+
+
+def _clause(sql: str) -> TextClause:
+    """Return a statement for any driver: parameters are texts or numbers, and casts stand around them."""
+
+    def named(found: re.Match[str]) -> str:
+        name, type_ = found.groups()
+        if type_ in (None, "text"):
+            return f"CAST(:{name} AS text)"
+        return f"CAST(CAST(:{name} AS text) AS {type_})"
+
+    return text(_PARAMETER.sub(named, sql).replace("%%", "%"))
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values as the texts that they are cast from: drivers disagree about everything else."""
+    return {name: str(value) if isinstance(value, int) else value for name, value in values.items()}
+
+
+def _dialect(session: Any) -> str:
+    match session:
+        case AsyncSession() | Session():
+            return str(session.get_bind().dialect.name)
+        case AsyncConnection() | Connection():
+            return str(session.dialect.name)
+    return str(session.vendor) if _is_django(session) else "postgresql"
+
+
+def _is_autocommit(session: Any) -> bool:
+    if _is_django(session):
+        return not session.in_atomic_block and session.get_autocommit()
+    if isinstance(session, AsyncSession | Session | AsyncConnection | Connection):
+        return False
+    return bool(session.autocommit) and session.info.transaction_status.name == "IDLE"
+
+
+def _is_django(session: object) -> bool:
+    return hasattr(session, "vendor") and hasattr(session, "in_atomic_block")

@@ -1,0 +1,341 @@
+"""Tasks that are created and completed in transactions of the caller."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from typing import Any
+
+import django
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connections, transaction
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from oncetask import ConfigurationError, LeaseLostError, NoRetryPolicy, OnceTask, Outcome, TaskContext, TaskManager
+from oncetask_core.task import NewTask
+from tests.asynchronous import SOON, asynchronous
+from tests.postgresql.world import URL, Schemas, connected, needs_server, schema_of
+from tests.worker.world import Job, Keyed
+
+pytestmark = needs_server
+
+Opening = Callable[[str], AbstractAsyncContextManager[Any]]
+
+
+class RollBackError(Exception):
+    """Ends a transaction of a test."""
+
+
+def roll_back() -> None:
+    """End the transaction around the caller."""
+    raise RollBackError
+
+
+def alchemy(url: str) -> tuple[str, dict[str, Any]]:
+    """Return URL and options of SQLAlchemy for a schema."""
+    options = {"options": f"-c search_path={schema_of(url)}"}
+    return URL.replace("postgresql://", "postgresql+psycopg://", 1), {"connect_args": options}
+
+
+@asynccontextmanager
+async def async_session(url: str) -> AsyncIterator[AsyncSession]:
+    """Yield an AsyncSession in a transaction."""
+    name, options = alchemy(url)
+    engine = create_async_engine(name, **options)
+    try:
+        async with AsyncSession(engine) as session, session.begin():
+            yield session
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def async_connection(url: str) -> AsyncIterator[Any]:
+    """Yield an AsyncConnection in a transaction."""
+    name, options = alchemy(url)
+    engine = create_async_engine(name, **options)
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def psycopg_connection(url: str) -> AsyncIterator[Any]:
+    """Yield an asynchronous connection of psycopg in a transaction."""
+    async with await psycopg.AsyncConnection.connect(URL, options=f"-c search_path={schema_of(url)}") as connection:
+        yield connection
+
+
+@contextmanager
+def session_now(url: str) -> Any:
+    """Yield a Session in a transaction."""
+    name, options = alchemy(url)
+    engine = create_engine(name, **options)
+    with Session(engine) as session, session.begin():
+        yield session
+    engine.dispose()
+
+
+@contextmanager
+def connection_now(url: str) -> Any:
+    """Yield a Connection in a transaction."""
+    name, options = alchemy(url)
+    engine = create_engine(name, **options)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+@contextmanager
+def psycopg_now(url: str) -> Any:
+    """Yield a connection of psycopg in a transaction."""
+    with psycopg.connect(URL, options=f"-c search_path={schema_of(url)}") as connection:
+        yield connection
+
+
+ASYNC = pytest.mark.parametrize("opening", [async_session, async_connection, psycopg_connection])
+NOW = pytest.mark.parametrize("opening", [session_now, connection_now, psycopg_now])
+
+
+async def write(session: Any, statement: str) -> None:
+    """Run a statement of the caller's own."""
+    await session.execute(statement if isinstance(session, psycopg.AsyncConnection) else text(statement))
+
+
+def write_now(session: Any, statement: str) -> None:
+    """Run a statement of the caller's own."""
+    session.execute(text(statement) if isinstance(session, Session | Connection) else statement)
+
+
+def ledger(url: str) -> list[str]:
+    """Return what the caller has written himself."""
+    with connected() as connection:
+        return [row[0] for row in connection.execute(f"SELECT note FROM {schema_of(url)}.ledger".encode())]
+
+
+def with_ledger(schemas: Schemas) -> str:
+    """Return a schema with a table of the caller's own."""
+    url = schemas.new()
+    with connected() as connection:
+        connection.execute(f"CREATE TABLE {schema_of(url)}.ledger (note text)".encode())
+    return url
+
+
+@ASYNC
+@asynchronous
+async def test_tasks_exist_if_and_only_if_the_transaction_commits(opening: Opening, schemas: Schemas) -> None:
+    """Business data and tasks are one."""
+    url = with_ledger(schemas)
+    manager = TaskManager(url)
+    with contextlib.suppress(RollBackError):
+        async with opening(url) as session:
+            await write(session, "INSERT INTO ledger VALUES ('no')")
+            assert await manager.create_task(Job("no"), session=session)
+            roll_back()
+    async with opening(url) as session:
+        await write(session, "INSERT INTO ledger VALUES ('yes')")
+        created = await manager.create_tasks([Job("yes"), Keyed("k1"), Keyed("k2"), Job("yes")], session=session)
+        assert await manager.count_tasks() == 0
+    found = await manager.get_tasks_by_ids(["no", "yes", "k1", "k2"])
+    manager.register_task_handler(Job, lambda task: None)
+    manager.register_task_handler(Keyed, lambda task: None)
+    await manager.drain()
+    live = (await manager.get_tasks_by_ids(["yes", "k1", "k2"])).tasks
+    await manager.close()
+
+    assert [bool(one) for one in created] == [True, True, True, False]
+    assert [task.id for task in found.tasks] == ["yes", "k1", "k2"]
+    assert ledger(url) == ["yes"]
+    assert [task.outcome for task in live] == [Outcome.COMPLETED] * 3
+
+
+@ASYNC
+@asynchronous
+async def test_a_task_is_completed_if_and_only_if_the_transaction_of_its_handler_commits(
+    opening: Opening, schemas: Schemas
+) -> None:
+    """A handler whose transaction is rolled back has failed, and runs again; its effect is there once."""
+    url = with_ledger(schemas)
+    manager = TaskManager(url)
+    attempts: list[int] = []
+
+    @manager.task_handler(Job)
+    async def handle(task: OnceTask[Job], context: TaskContext[Job]) -> str:
+        attempts.append(context.attempt)
+        try:
+            async with opening(url) as session:
+                await write(session, f"INSERT INTO ledger VALUES ('attempt {context.attempt}')")
+                await manager.create_task(Keyed("follow-up"), session=session)
+                await context.acomplete_in(session, {"done": True})
+                if context.attempt == 1:
+                    roll_back()
+        except RollBackError:
+            return "counts for nothing"
+        return "nor does this"
+
+    created = await manager.create_task(Job("a"))
+    async with manager.running(), asyncio.timeout(SOON):
+        result = await created.wait()
+    (task,) = (await manager.get_tasks_by_ids(["a"])).tasks
+    (follow_up,) = (await manager.get_tasks_by_ids(["follow-up"])).tasks
+    await manager.close()
+
+    assert attempts == [1, 2]
+    assert ledger(url) == ["attempt 2"]
+    assert result == {"done": True}
+    assert [error.error.partition(":")[0] for error in task.errors] == ["NotCommittedError"]
+    assert follow_up.is_live
+
+
+@NOW
+@asynchronous
+async def test_a_plain_function_completes_its_task_in_its_own_thread(
+    opening: Callable[[str], AbstractContextManager[Any]], schemas: Schemas
+) -> None:
+    """With the sessions that block."""
+    url = with_ledger(schemas)
+    manager = TaskManager(url)
+
+    @manager.task_handler(Keyed)
+    def handle(task: OnceTask[Keyed], context: TaskContext[Keyed]) -> None:
+        with opening(url) as session:
+            write_now(session, f"INSERT INTO ledger VALUES ('{task.id}')")
+            context.complete_in(session, task.id)
+
+    await manager.create_tasks([Keyed("a"), Keyed("b"), Keyed("c")])
+    await manager.drain()
+    tasks = (await manager.get_tasks_by_ids(["a", "b", "c"])).tasks
+    await manager.close()
+
+    assert sorted(ledger(url)) == ["a", "b", "c"]
+    assert [(task.outcome, task.result, task.claims) for task in tasks] == [
+        (Outcome.COMPLETED, f'"{task.id}"', 1) for task in tasks
+    ]
+
+
+@ASYNC
+@asynchronous
+async def test_whoever_has_lost_the_lease_commits_nothing(opening: Opening, schemas: Schemas) -> None:
+    """The transaction is of no use any more, also to a handler that does not look."""
+    url = with_ledger(schemas)
+    manager = TaskManager(url)
+    seen: list[str] = []
+
+    @manager.task_handler(Job, retry_policy=NoRetryPolicy())
+    async def handle(task: OnceTask[Job], context: TaskContext[Job]) -> None:
+        await manager.delete_task(task.id)
+        try:
+            async with opening(url) as session:
+                await write(session, "INSERT INTO ledger VALUES ('stale')")
+                try:
+                    await context.acomplete_in(session)
+                except LeaseLostError as error:
+                    seen.append(str(error))
+        except Exception as error:  # noqa: BLE001 - drivers differ in whether they tell that a commit did nothing
+            seen.append(type(error).__name__)
+
+    await manager.create_task(Job("a"))
+    await manager.drain()
+    await manager.close()
+
+    assert "the lease on task 'a' is lost" in seen[0]
+    assert ledger(url) == []
+
+
+@asynchronous
+async def test_sessions_that_cannot_be_meant_are_refused(schemas: Schemas) -> None:
+    """Before anything is written: another database, none, the other kind, no transaction."""
+    url = schemas.new()
+    manager, memory = TaskManager(url), TaskManager("memory://")
+    with connected() as autocommit, session_now(url) as blocking, Session(create_engine("sqlite://")) as other:
+        refusals = [(manager, object(), "session is a SQLAlchemy Session"), (manager, autocommit, "commits by itself")]
+        refusals += [(manager, blocking, "whose statements are awaited"), (manager, other, "got 'sqlite'")]
+        refusals += [(memory, blocking, "take part in the caller's transactions")]
+        for asked, session, message in refusals:
+            with pytest.raises(ConfigurationError, match=message):
+                await asked.create_task(Job("a"), session=session)
+
+    assert await manager.count_tasks() == 0
+    await manager.close()
+
+
+@asynchronous
+async def test_an_open_transaction_that_completes_a_task_stops_no_renewal(schemas: Schemas) -> None:
+    """Fifty other leases are extended at once, and the claims of others go on."""
+    url = schemas.new()
+    manager = TaskManager(url)
+    release, begun = asyncio.Event(), asyncio.Event()
+
+    @manager.task_handler(Job, concurrency=60, lease_duration=3)
+    async def handle(task: OnceTask[Job], context: TaskContext[Job]) -> None:
+        if task.id != "slow":
+            await release.wait()
+            return
+        async with psycopg_connection(url) as session:
+            await context.acomplete_in(session)
+            begun.set()
+            await release.wait()
+
+    await manager.create_tasks([Job("slow"), *(Job(f"j{number}") for number in range(50))])
+    async with manager.running(), asyncio.timeout(3 * SOON):
+        await begun.wait()
+        store = manager._gate.store
+        renewed = 0
+        while renewed < 3:
+            await asyncio.sleep(0.5)
+            held = (await store.get([f"j{number}" for number in range(50)])).tasks.values()
+            now = await store.now()
+            assert all(task.leased_until is not None and task.leased_until > now for task in held)
+            renewed += 1
+        await store.insert([NewTask(id="x", kind="other", payload="{}", run_uid="r", created_by="c")])
+        release.set()
+    tasks = (await manager.get_tasks_by_ids(["slow", *(f"j{number}" for number in range(50))])).tasks
+    await manager.close()
+
+    assert [(task.outcome, task.claims) for task in tasks] == [(Outcome.COMPLETED, 1)] * 51
+
+
+@asynchronous
+async def test_djangos_connection_takes_part_within_atomic_alone(schemas: Schemas) -> None:
+    """Outside of it each statement commits by itself, which is refused."""
+    url = with_ledger(schemas)
+    server = psycopg.conninfo.conninfo_to_dict(URL)
+    database = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": server["dbname"],
+        "USER": server["user"],
+        "HOST": server["host"],
+        "PORT": server["port"],
+        "OPTIONS": {"options": f"-c search_path={schema_of(url)}"},
+    }
+    settings.configure(DATABASES={"default": database})
+    django.setup()
+    manager = TaskManager(url)
+    refused: list[str] = []
+
+    @manager.task_handler(Job)
+    def handle(task: OnceTask[Job], context: TaskContext[Job]) -> None:
+        connection = connections["default"]
+        try:
+            context.complete_in(connection)
+        except ConfigurationError as error:
+            refused.append(str(error))
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("INSERT INTO ledger VALUES (%s)", (task.id,))
+            context.complete_in(connection, "done")
+        connection.close()
+
+    await manager.create_task(Job("a"))
+    await manager.drain()
+    (task,) = (await manager.get_tasks_by_ids(["a"])).tasks
+    await manager.close()
+
+    assert "commits by itself" in refused[0]
+    assert (task.outcome, task.result, ledger(url)) == (Outcome.COMPLETED, '"done"', ["a"])
