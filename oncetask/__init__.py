@@ -3,6 +3,7 @@
 Everything users need is here; the packages `oncetask_*` behind it are for those who write stores.
 """
 
+from oncetask_core.blocking import SyncCreated, SyncTaskManager
 from oncetask_core.client import TaskClient
 from oncetask_core.clock import Clock, SystemClock, VirtualClock
 from oncetask_core.context import (
@@ -97,6 +98,8 @@ __all__ = [
     "Snooze",
     "StoreError",
     "StoreUnavailableError",
+    "SyncCreated",
+    "SyncTaskManager",
     "SystemClock",
     "TaskClient",
     "TaskContext",

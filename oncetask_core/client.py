@@ -5,7 +5,7 @@ import socket
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from oncetask_core import controls
 from oncetask_core.composition import masked, store_from_url
@@ -24,7 +24,7 @@ from oncetask_core.limits import (
 from oncetask_core.operations import Bulk, Operations
 from oncetask_core.query import Page, TaskFilter, TaskOrder, TaskQuery
 from oncetask_core.registry import Registry
-from oncetask_core.store import TaskStore
+from oncetask_core.store import CallerTransactions, TaskStore
 from oncetask_core.task import DEFAULT_QUEUE, NewTask, OnceTask, StoreNow, When
 from oncetask_core.task_data import Identity, TaskData, Wishes, new_task
 from oncetask_core.transition import Inserted
@@ -39,6 +39,12 @@ Duration = timedelta | float
 
 VERBS = ("insert", "get", "find", "count", "claim", "apply", "renew", "delete", "read_control", "write_control")
 """What makes an object a store."""
+
+
+class OnThisThread(NamedTuple):
+    """A session of the caller whose statements run in the calling thread; for `SyncTaskManager`."""
+
+    session: object
 
 
 class TaskClient:
@@ -60,6 +66,10 @@ class TaskClient:
     def env(self) -> str:
         """The environment that this manager works in; fixed for its life."""
         return self._gate.store.env
+
+    async def open(self) -> None:
+        """Open the store now, rather than when it is first needed."""
+        await self._gate.opened()
 
     async def close(self) -> None:
         """Close the store; it is opened again when it is next needed.
@@ -297,11 +307,13 @@ class TaskClient:
         if session is None:
             return await insert(store, tasks, seams=self._seams)
         takes_part = caller_transactions(store)
+        if isinstance(session, OnThisThread):
+            return _insert_now(takes_part, session.session, tasks)
         if not takes_part.awaits(session):
             raise ConfigurationError(
                 value=session,
                 rule="an asynchronous manager takes sessions whose statements are awaited",
-                remedy="Use AsyncSession, AsyncConnection or psycopg's AsyncConnection.",
+                remedy="Use AsyncSession, AsyncConnection or psycopg's AsyncConnection, or SyncTaskManager.",
             )
         return await takes_part.insert_in(session, tasks)
 
@@ -337,6 +349,16 @@ class TaskClient:
                 rule=f"a manager that is running cannot {what}",
                 remedy="Stop it first, or use a second manager.",
             )
+
+
+def _insert_now(store: CallerTransactions, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
+    if store.awaits(session):
+        raise ConfigurationError(
+            value=session,
+            rule="a blocking manager takes sessions that block",
+            remedy="Use Session, Connection, psycopg's Connection or Django's, or TaskManager.",
+        )
+    return store.insert_in_now(session, tasks)
 
 
 def _when(delay: Duration | None, at: datetime | None) -> When | None:

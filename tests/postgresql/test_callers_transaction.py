@@ -15,7 +15,16 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from oncetask import ConfigurationError, LeaseLostError, NoRetryPolicy, OnceTask, Outcome, TaskContext, TaskManager
+from oncetask import (
+    ConfigurationError,
+    LeaseLostError,
+    NoRetryPolicy,
+    OnceTask,
+    Outcome,
+    SyncTaskManager,
+    TaskContext,
+    TaskManager,
+)
 from oncetask_core.task import NewTask
 from tests.asynchronous import SOON, asynchronous
 from tests.postgresql.world import URL, Schemas, connected, needs_server, schema_of
@@ -217,6 +226,28 @@ async def test_a_plain_function_completes_its_task_in_its_own_thread(
     assert [(task.outcome, task.result, task.claims) for task in tasks] == [
         (Outcome.COMPLETED, f'"{task.id}"', 1) for task in tasks
     ]
+
+
+@NOW
+def test_the_manager_that_blocks_writes_on_the_callers_thread(
+    opening: Callable[[str], AbstractContextManager[Any]], schemas: Schemas
+) -> None:
+    """Tasks exist if and only if the transaction commits; a session that is awaited is refused."""
+    url = with_ledger(schemas)
+    manager = SyncTaskManager(url)
+    with contextlib.suppress(RollBackError), opening(url) as session:
+        assert manager.create_task(Job("no"), session=session)
+        roll_back()
+    with opening(url) as session:
+        write_now(session, "INSERT INTO ledger VALUES ('yes')")
+        created = manager.create_tasks([Job("yes"), Keyed("k")], session=session)
+        assert manager.count_tasks() == 0
+    assert [bool(one) for one in created] == [True, True]
+    assert {task.id for task in manager.list_tasks().tasks} == {"yes", "k"}
+    assert ledger(url) == ["yes"]
+    with pytest.raises(ConfigurationError, match="takes sessions that block"):
+        manager.create_task(Job("x"), session=AsyncSession(create_async_engine(alchemy(url)[0])))
+    manager.close()
 
 
 @ASYNC
