@@ -86,9 +86,11 @@ def session_now(url: str) -> Any:
     """Yield a Session in a transaction."""
     name, options = alchemy(url)
     engine = create_engine(name, **options)
-    with Session(engine) as session, session.begin():
-        yield session
-    engine.dispose()
+    try:
+        with Session(engine) as session, session.begin():
+            yield session
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -96,9 +98,11 @@ def connection_now(url: str) -> Any:
     """Yield a Connection in a transaction."""
     name, options = alchemy(url)
     engine = create_engine(name, **options)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @contextmanager
