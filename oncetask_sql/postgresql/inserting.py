@@ -30,6 +30,7 @@ _INSERT: Final = f"""INSERT INTO oncetask_task (env, created_at, {", ".join(_COL
     ORDER BY given.place ON CONFLICT (env, id) DO NOTHING RETURNING id"""
 _KNOWN: Final = "SELECT id, kind, created_by FROM oncetask_task WHERE env = %(env)s AND id = ANY (%(ids)s::text[])"
 _TRIES: Final = 5
+_TRIES_TOGETHER: Final = 3
 
 
 class TaskLockedError(StoreUnavailableError):
@@ -73,7 +74,7 @@ async def insert(session: Session, wording: Wording, tasks: Sequence[NewTask]) -
     existing: dict[str, tuple[str, str]] = {}
     missing = distinct(tasks)
     for _ in range(_TRIES):
-        created |= await _insert_some(session, wording, missing)
+        created |= await _insert_some(session, wording, missing, tries=_TRIES_TOGETHER)
         missing = [new for new in missing if new.id not in created]
         existing |= await known(session, wording, [new.id for new in missing])
         missing = [new for new in missing if new.id not in existing]
@@ -90,8 +91,11 @@ def distinct(tasks: Iterable[NewTask]) -> list[NewTask]:
     return list(first.values())
 
 
-async def _insert_some(session: Session, wording: Wording, tasks: Sequence[NewTask]) -> set[str]:
-    """Insert tasks of different ids; halve them until what somebody else is creating stands alone."""
+async def _insert_some(session: Session, wording: Wording, tasks: Sequence[NewTask], *, tries: int = 1) -> set[str]:
+    """Insert tasks of different ids; halve them until what somebody else is creating stands alone.
+
+    All together are tried more often: their keys' stripes may only have been busy for a moment.
+    """
     if not tasks:
         return set()
     keys = keys_of(tasks)
@@ -102,6 +106,8 @@ async def _insert_some(session: Session, wording: Wording, tasks: Sequence[NewTa
         ids = ", ".join(repr(new.id) for new in tasks[:3])
         raise StoreError(f"one of the tasks {ids}, ... cannot be stored, so none was added: {error}") from error
     except LOCKED as error:
+        if tries > 1 and len(tasks) > 1:
+            return await _insert_some(session, wording, tasks, tries=tries - 1)
         if len(tasks) == 1:
             raise TaskLockedError(
                 f"task {tasks[0].id!r} is being created, or its key changed, by a transaction that is still open. "

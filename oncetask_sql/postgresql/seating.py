@@ -5,10 +5,12 @@ first; then it takes the stripes of its keys in order, and each further statemen
 has committed. Rows that somebody else has locked at that moment are skipped, and their keys noted for later.
 """
 
+import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from oncetask_sql.postgresql.arrays import texts
+from oncetask_sql.postgresql.failures import LOCKED
 from oncetask_sql.postgresql.session import COMMIT, Session, Statement
 from oncetask_sql.postgresql.wording import Wording
 from oncetask_sql.schema import WAITING_FOR_SEAT
@@ -93,10 +95,13 @@ def _statements(wording: Wording, keys: str, given: Mapping[str, Any], *, clears
 
 
 async def seat_noted(session: Session, wording: Wording) -> None:
-    """Seat the keys that were noted for later, by callers' transactions and where a row was locked."""
-    taken = (wording.render(_TAKE_NOTED), wording.parameters())
+    """Seat the keys that were noted for later, by callers' transactions and where a row was locked.
+
+    Where somebody holds their stripes for long they stay noted.
+    """
     if not (await session.rows(wording.render(_NOTED), wording.parameters()))[0][0]:
         return
-    (rows,) = await session.begin([taken])
-    keys = {Key(kind, key) for kind, key in rows}
-    await session.batch([*(seat_keys(wording, keys, clears=True) if keys else ()), COMMIT])
+    with contextlib.suppress(*LOCKED):
+        (rows,) = await session.begin([(wording.render(_TAKE_NOTED), wording.parameters())])
+        keys = {Key(kind, key) for kind, key in rows}
+        await session.batch([*(seat_keys(wording, keys, clears=True) if keys else ()), COMMIT])

@@ -14,7 +14,7 @@ from tests.sql.world import HOUR, a_claim, new_task, settlement
 
 pytestmark = needs_server
 
-A_MOMENT = 0.5
+A_MOMENT = 2.0
 """Seconds; nothing here may wait for as long as a transaction stays open."""
 LOCK = "SELECT 1 FROM oncetask_task WHERE id = %s FOR UPDATE"
 
