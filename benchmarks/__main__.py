@@ -3,11 +3,22 @@
 import argparse
 import asyncio
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-from benchmarks.raw import asyncio_rate, sqlite_rate
+from benchmarks.places import MemoryPlaces, Places, PostgresqlPlaces, SqlitePlaces
 from benchmarks.workload import create_rate, drain_rate, median, percentile, pickup_latencies
+from tools.servers import ServerMissingError, running_postgresql
+
+KEYS = 1000
+
+
+class Size(Protocol):
+    """How much is measured."""
+
+    tasks: int
+    probes: int
+    runs: int
 
 
 def main() -> None:
@@ -16,38 +27,32 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--probes", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
+    size = parser.parse_args()
+    measure("memory", MemoryPlaces(), size)
     with tempfile.TemporaryDirectory(prefix="oncetask-benchmarks-") as folder:
-        measure(Path(folder), tasks=options.tasks, probes=options.probes, runs=options.runs)
+        measure("sqlite (FULL)", SqlitePlaces(Path(folder)), size)
+    try:
+        with running_postgresql(durable=True, own=True) as server:
+            measure("postgresql (fsync)", PostgresqlPlaces(server.url), size)
+    except ServerMissingError as error:
+        print(f"postgresql left out: {error}")
 
 
-def measure(folder: Path, *, tasks: int, probes: int, runs: int) -> None:
-    """Measure every store; medians of `runs`."""
-    counter = iter(range(1_000_000))
-
-    def fresh() -> str:
-        return f"sqlite:///{folder / f'{next(counter)}.db'}"
-
-    def raw_sqlite() -> float:
-        place = folder / str(next(counter))
-        place.mkdir()
-        return sqlite_rate(place, tasks)
-
-    show("memory", lambda: "memory://", lambda: asyncio.run(asyncio_rate(tasks)), tasks=tasks, probes=probes, runs=runs)
-    show("sqlite (FULL)", fresh, raw_sqlite, tasks=tasks, probes=probes, runs=runs)
-
-
-def show(name: str, url: Callable[[], str], raw: Callable[[], float], *, tasks: int, probes: int, runs: int) -> None:
-    """Print the figures of one store."""
-    pairs = [(asyncio.run(drain_rate(url(), tasks)), raw()) for _ in range(runs)]
-    drained, limit = median([pair[0] for pair in pairs]), median([pair[1] for pair in pairs])
-    created = median([asyncio.run(create_rate(url(), max(tasks // 10, 1))) for _ in range(runs)])
-    latencies = [latency * 1000 for latency in asyncio.run(pickup_latencies(url(), probes))]
-    ratio = drained / limit
-    print(f"{name}")
-    print(f"  drain of {tasks} tasks, 1 process {drained:>10,.0f} /s   raw {limit:,.0f} /s, ratio {ratio:.2f}")
-    print(f"  create one by one             {created:>10,.0f} /s")
-    print(f"  pickup latency p50 / p99      {median(latencies):>10.2f} ms / {percentile(latencies, 0.99):.2f} ms")
+def measure(name: str, places: Places, size: Size) -> None:
+    """Print the figures of one store; medians of the runs."""
+    drained, keyed, raw = [], [], []
+    for _ in range(size.runs):
+        drained.append(asyncio.run(drain_rate(places.filled(size.tasks), size.tasks)))
+        raw.append(places.raw_rate(size.tasks))
+        keyed.append(asyncio.run(drain_rate(places.filled(size.tasks, keys=KEYS), size.tasks)))
+    created = median([asyncio.run(create_rate(places.fresh(), max(size.tasks // 10, 1))) for _ in range(size.runs)])
+    latencies = [latency * 1000 for latency in asyncio.run(pickup_latencies(places.fresh(), size.probes))]
+    limit = median(raw)
+    print(f"{name}: raw {limit:,.0f} /s")
+    for what, rate in ((f"drain of {size.tasks}, 1 process", median(drained)), (f"over {KEYS} keys", median(keyed))):
+        print(f"  {what:<30}{rate:>10,.0f} /s   ratio {rate / limit:.2f}")
+    print(f"  {'create one by one':<30}{created:>10,.0f} /s")
+    print(f"  {'pickup latency p50 / p99':<30}{median(latencies):>10.2f} ms / {percentile(latencies, 0.99):.2f} ms")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def sqlite_rate(folder: Path, tasks: int) -> float:
 
 _RAW_CLAIM = """UPDATE {schema}.oncetask_task SET lease_uid = %s, leased_until = 0, claims = claims + 1
     WHERE env = 'DEFAULT' AND id = ANY (ARRAY(
-        SELECT id FROM {schema}.oncetask_task WHERE env = 'DEFAULT' AND kind = 'nothing' AND order_at <= %s
+        SELECT id FROM {schema}.oncetask_task WHERE env = 'DEFAULT' AND kind = %s AND order_at <= %s
         AND outcome IS NULL AND lease_uid IS NULL AND quarantined IS NULL AND recurrence IS NULL
         AND (resource_key IS NULL OR head_key IS NOT NULL) AND crashes = 0
         ORDER BY order_at, sequence LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)) RETURNING *"""
@@ -75,20 +75,21 @@ _RAW_SETTLE = """UPDATE {schema}.oncetask_task AS t SET lease_uid = NULL, leased
     WHERE env = 'DEFAULT' AND t.id = given.id AND t.lease_uid IS NOT DISTINCT FROM %s"""
 
 
-def postgresql_rate(url: str, schema: str, tasks: int) -> float:
+def postgresql_rate(url: str, schema: str, tasks: int, *, kind: str) -> float:
     """Return tasks per second through the tables of a store by hand: claim a batch, complete it; one connection.
 
     Args:
         url: The server.
-        schema: Where `tasks` tasks of the kind `nothing` wait.
+        schema: Where the tasks wait.
         tasks: How many.
+        kind: Their kind.
     """
     claim, settle = _RAW_CLAIM.format(schema=schema), _RAW_SETTLE.format(schema=schema)
     with psycopg.connect(url, autocommit=True, prepare_threshold=0) as connection:
         connection.execute("SET plan_cache_mode = force_generic_plan")
         done = 0
         began = time.perf_counter()
-        while rows := connection.execute(claim, ("x", 2**62, BATCH)).fetchall():
+        while rows := connection.execute(claim, ("x", kind, 2**62, BATCH)).fetchall():
             connection.execute(settle, ("{" + ",".join(row[1] for row in rows) + "}", "x"))
             done += len(rows)
         seconds = time.perf_counter() - began

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from oncetask import OnceTask, TaskData, TaskManager
+from oncetask import OnceTask, TaskData, TaskFilter, TaskManager, TaskStore
 
 SLOTS = 200
 
@@ -23,33 +23,60 @@ class Nothing(TaskData[None]):
         return self.number
 
 
-def make_manager(url: str) -> TaskManager:
-    """Return a manager whose handler returns at once."""
+@dataclass(frozen=True, slots=True)
+class Keyed(TaskData[None]):
+    """The same, with a resource key."""
+
+    kind: ClassVar[str] = "keyed"
+    number: int
+    keys: int
+
+    def idempotent_id(self) -> str:
+        return f"k{self.number}"
+
+    def resource_key(self) -> str:
+        return f"key {self.number % self.keys}"
+
+
+def make_manager(url: TaskStore | str) -> TaskManager:
+    """Return a manager whose handlers return at once."""
     manager = TaskManager(url)
 
     @manager.task_handler(Nothing, concurrency=SLOTS)
     async def handle(task: OnceTask[Nothing]) -> None:
         return None
 
+    @manager.task_handler(Keyed, concurrency=SLOTS)
+    async def handle_keyed(task: OnceTask[Keyed]) -> None:
+        return None
+
     return manager
 
 
-async def drain_rate(url: str, tasks: int) -> float:
+async def fill(url: TaskStore | str, tasks: int, *, keys: int = 0) -> None:
+    """Create tasks, over so many keys, or without any."""
+    manager = make_manager(url)
+    payloads = [Keyed(number, keys) if keys else Nothing(f"n{number}") for number in range(tasks)]
+    for start in range(0, tasks, 1000):
+        await manager.create_tasks(payloads[start : start + 1000])
+    await manager.close()
+
+
+async def drain_rate(url: TaskStore | str, tasks: int) -> float:
     """Return tasks per second from the first claim until no task is left, the tasks being there before."""
     manager = make_manager(url)
-    for start in range(0, tasks, 1000):
-        await manager.create_tasks([Nothing(f"n{number}") for number in range(start, start + 1000)])
+    await manager.count_tasks()
     began = time.perf_counter()
     await manager.drain()
     seconds = time.perf_counter() - began
-    left = await manager.get_pending_count(Nothing.kind)
+    left = await manager.count_tasks(TaskFilter(live=True))
     await manager.close()
     if left:
         raise AssertionError(f"{left} tasks were left")
     return tasks / seconds
 
 
-async def create_rate(url: str, tasks: int) -> float:
+async def create_rate(url: TaskStore | str, tasks: int) -> float:
     """Return tasks created per second, one by one."""
     manager = make_manager(url)
     began = time.perf_counter()
@@ -60,7 +87,7 @@ async def create_rate(url: str, tasks: int) -> float:
     return tasks / seconds
 
 
-async def pickup_latencies(url: str, probes: int) -> Sequence[float]:
+async def pickup_latencies(url: TaskStore | str, probes: int) -> Sequence[float]:
     """Return the seconds from before a create call until its handler starts, on an idle worker of this process."""
     manager = TaskManager(url)
     started: asyncio.Queue[float] = asyncio.Queue()
