@@ -73,7 +73,7 @@ def overlaps(intervals: Sequence[Held]) -> int:
     return sum(later[0] < earlier[1] for earlier, later in itertools.pairwise(ordered))
 
 
-def check_no_overlap(held: Mapping[str, Sequence[Held]], *, keys: int, least: int = 50) -> None:
+def check_no_overlap(held: Mapping[str, Sequence[Held]], *, keys: int, least: int = 10) -> None:
     """Fail where executions of one key overlapped, or where nobody raced."""
     assert set(held) == {f"k{key}" for key in range(keys)}
     assert {key: overlaps(intervals) for key, intervals in held.items()} == dict.fromkeys(held, 0)
