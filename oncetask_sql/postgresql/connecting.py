@@ -1,6 +1,6 @@
 """Connections with everything set that the statements rely on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from psycopg import AsyncConnection
@@ -13,6 +13,10 @@ from oncetask_sql.postgresql.session import Statement
 LOCK_MILLISECONDS: Final = 50
 """How long a write waits for a row that somebody else has locked, before it goes on without it."""
 IDLE_SECONDS: Final = 60
+GENERIC: Final = "force_generic_plan"
+"""The statements of these sessions search the same indexes whatever their values, and are planned once."""
+PLAN_CACHE_MODES: Final[Mapping[str, str]] = {"reads": "force_custom_plan"}
+"""Listings are planned for their values: whether anything is old enough to be deleted, the statistics know."""
 
 
 async def connect(location: Location, purpose: str) -> AsyncConnection[Row]:
@@ -27,7 +31,7 @@ async def connect(location: Location, purpose: str) -> AsyncConnection[Row]:
         prepare_threshold=None if location.pooler else 0,
         connect_timeout=max(2, round(location.connect_timeout)),
         application_name=f"{location.application_name} {purpose}",
-        options=_options(location),
+        options=_options(location, purpose),
     )
     connection.adapters.register_dumper(int, Int8Dumper)  # every integer has one type, so a statement one plan
     return connection
@@ -46,7 +50,7 @@ def prelude(location: Location) -> Sequence[Statement]:
     return ((f"SELECT {calls}", {}),)
 
 
-def _options(location: Location) -> str | None:
+def _options(location: Location, purpose: str) -> str | None:
     """Return settings of the session; behind a pooler there is none."""
     if location.pooler:
         return None
@@ -54,7 +58,7 @@ def _options(location: Location) -> str | None:
         "lock_timeout": LOCK_MILLISECONDS,
         "statement_timeout": round(location.statement_timeout * 1000),
         "idle_in_transaction_session_timeout": IDLE_SECONDS * 1000,
-        "plan_cache_mode": "force_generic_plan",
+        "plan_cache_mode": PLAN_CACHE_MODES.get(purpose, GENERIC),
         "default_transaction_isolation": "read\\ committed",
         "client_encoding": "UTF8",
     }

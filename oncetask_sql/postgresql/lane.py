@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -15,6 +15,8 @@ from oncetask_sql.postgresql.location import Location
 from oncetask_sql.postgresql.session import Session
 
 T = TypeVar("T")
+PLAN_SECONDS: Final = 5.0
+"""How long a session keeps the plans of its statements; making them all takes some milliseconds."""
 Work = Callable[[Session], Awaitable[T]]
 
 
@@ -75,6 +77,7 @@ class Lane:
         session = await self._connected()
         before = session.round_trips
         try:
+            await session.plan_anew(after=PLAN_SECONDS)
             return await work(session)
         except StoreError:
             raise

@@ -1,5 +1,6 @@
 """A connection and what is said over it: single statements, and batches that take one round trip."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,17 @@ class Session:
         self.round_trips = 0
         self._opening = (BEGIN, *prelude)
         self._is_kept = not prelude
+        self._planned_at = time.monotonic()
+
+    async def plan_anew(self, *, after: float) -> None:
+        """Let the server forget the plans of statements that were made longer than `after` seconds ago.
+
+        A plan that was made while the tables were small reads them from end to end. The server makes another when it
+        has analysed them, which may be minutes after they have grown.
+        """
+        if self._is_kept and time.monotonic() - self._planned_at >= after:
+            await self.batch([("DISCARD PLANS", {})])
+            self._planned_at = time.monotonic()
 
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         """Run a statement and return its rows."""
