@@ -26,6 +26,9 @@ LEAST_SECONDS = 0.001
 BEATING_SECONDS = 0.05
 """How often fences are looked at while a renewal is on its way."""
 
+AGAIN_SECONDS = 1.0
+"""How long after a renewal that failed the store is asked again, also if nothing is held by then."""
+
 OnUnknown = Callable[[list[tuple[str, str]]], None]
 OnFault = Callable[[BaseException], None]
 
@@ -138,6 +141,7 @@ class Renewals:
         self._changed = asyncio.Event()
         self._beating: asyncio.Task[None] | None = None
         self._stopping = False
+        self._again_at = 0.0
         self.failing = False
 
     def poke(self) -> None:
@@ -154,7 +158,7 @@ class Renewals:
         """Renew until stopped."""
         while not self._stopping:
             now = self._clock.monotonic()
-            if self._book.is_due(now) and not self._is_beating():
+            if self._is_due(now) and not self._is_beating():
                 self._beating = asyncio.create_task(self._beat())
             self._fence(now)
             await self._rest(now)
@@ -162,13 +166,18 @@ class Renewals:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
 
+    def _is_due(self, now: float) -> bool:
+        """Return whether to ask now; what failed is asked for again, for nothing is claimed until it has succeeded."""
+        return self._book.is_due(now) or (self.failing and self._again_at <= now)
+
     def _is_beating(self) -> bool:
         return self._beating is not None and not self._beating.done()
 
     async def _rest(self, now: float) -> None:
         """Sleep until the next renewal or fence, the end of the renewal that is on its way, or a change."""
-        wake = self._book.next_wake()
-        seconds = IDLE_SECONDS if wake is None else max(wake - now, LEAST_SECONDS)
+        wakes = [self._book.next_wake(), self._again_at if self.failing else None]
+        wake = min((one for one in wakes if one is not None), default=now + IDLE_SECONDS)
+        seconds = max(wake - now, LEAST_SECONDS)
         if self._is_beating():
             seconds = max(seconds, BEATING_SECONDS)
         await wait_for_event(self._clock, self._changed, seconds)
@@ -182,11 +191,9 @@ class Renewals:
         except StoreError as error:
             if not self.failing:
                 logger.warning("leases cannot be renewed, trying again: %s", error)
-            self.failing = True
-            self._book.postpone(self._clock.monotonic())
+            self._fail()
         except Exception as fault:  # noqa: BLE001 - a bug, of which the worker has to learn
-            self.failing = True
-            self._book.postpone(self._clock.monotonic())
+            self._fail()
             self._post(self._on_fault, fault)
         else:
             if self.failing:
@@ -194,6 +201,12 @@ class Renewals:
             self.failing = False
             self._announce(self._book.record(asked, renewed, sent_at=sent_at))
         self._changed.set()
+
+    def _fail(self) -> None:
+        now = self._clock.monotonic()
+        self.failing = True
+        self._again_at = now + AGAIN_SECONDS
+        self._book.postpone(now)
 
     def _announce(self, findings: Findings) -> None:
         for run, task_id in findings.lost:

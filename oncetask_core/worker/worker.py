@@ -230,7 +230,7 @@ class Worker:
                 await self._wait_for_store(error)
                 continue
             self._note_contact()
-            is_idle = not found and not self._launcher.batches
+            is_idle = not found and not self._launcher.batches and not self._heartbeat.is_failing
             if is_idle and eager and not self._wake.is_set():
                 return
             eager = until_idle and is_idle

@@ -133,6 +133,49 @@ async def test_nothing_is_claimed_while_leases_cannot_be_renewed() -> None:
 
 
 @asynchronous
+async def test_a_renewal_that_fails_while_the_last_task_ends_holds_up_nobody() -> None:
+    """The store is asked again though nothing is left to renew: the worker goes on claiming."""
+    world = World()
+    started: list[str] = []
+
+    @world.manager.task_handler(Job, lease_duration=60)
+    async def handle(task: OnceTask[Job]) -> None:
+        started.append(task.id)
+        await world.clock.sleep(20.5)
+
+    await world.manager.create_task(Job("a"))
+    async with world.manager.running():
+        await world.clock.run_for(1)
+        world.store.fail("renew", "before")
+        await world.clock.run_for(30)
+        await world.manager.create_task(Job("b"))
+        await world.clock.run_for(30)
+
+    assert world.store.calls["renew"] > 1
+    assert started == ["a", "b"]
+
+
+@asynchronous
+async def test_a_drain_goes_on_after_a_renewal_that_failed() -> None:
+    """While nothing is claimed because leases cannot be renewed, a store with due tasks does not count as drained."""
+    world = World()
+    started: list[str] = []
+
+    @world.manager.task_handler(Job, lease_duration=60, concurrency=1)
+    async def handle(task: OnceTask[Job]) -> None:
+        started.append(task.id)
+        await world.clock.sleep(20.5)
+
+    await world.manager.create_tasks([Job("a"), Job("b")])
+    world.store.fail("renew", "before")
+    draining = asyncio.create_task(world.manager.drain())
+    await world.clock.run_for(60)
+    await draining
+
+    assert started == ["a", "b"]
+
+
+@asynchronous
 async def test_a_request_that_was_given_up_and_arrives_late_is_given_back() -> None:
     """A claim that reaches the store after its repeat came back empty charges nobody."""
     world = World()
