@@ -128,7 +128,7 @@ class Writer:
                 if gone := [row.id for row in rows if parts[row.id].statement is None]:
                     statements.append(writes.deleting(self._wording, gone))
                 keys = {row.key for row in rows if parts[row.id].seats and row.key is not None}
-                await seating.finish(self._session, self._wording, statements, keys, clears=clears)
+                await seating.finish(self._session, self._wording, writes=statements, keys=keys, clears=clears)
                 return {row.id for row in rows}, parts.keys() - {row[1] for row in found}
             except MySQLError as error:
                 if attempt == TRIES - 1 or not (is_locked(error) or is_duplicate(error)):
@@ -206,7 +206,7 @@ class Writer:
         missing = [new for new in distinct(atom.inserts) if new.id not in existing]
         keys = keys_of(missing) | {row.key for row in rows.values() if row.key is not None}
         statements += inserting.insertion(self._wording, missing) if missing else []
-        await seating.finish(self._session, self._wording, statements, keys, clears=True)
+        await seating.finish(self._session, self._wording, writes=statements, keys=keys, clears=True)
         inserted = tuple(answers_of(atom.inserts, {new.id for new in missing}, existing))
         return Answer(verdict=Verdict.APPLIED, inserted=inserted)
 

@@ -227,4 +227,4 @@ async def _set_aside(session: Session, wording: Wording, fault: UnreadableRowErr
     keys = {Key(kind, key) for kind, key in rows if key is not None}
     reason = clean_text(fault.reason, MAX_ERROR_BYTES)
     writing = [said(wording, _SET_ASIDE, row=fault.sequence, reason=reason)] if rows else []
-    await finish(session, wording, writing, keys, clears=True)
+    await finish(session, wording, writes=writing, keys=keys, clears=True)

@@ -19,11 +19,17 @@ _COLUMNS: Final = """SELECT COLUMN_NAME FROM information_schema.COLUMNS
     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %(name)s"""
 _INDEXES: Final = """SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS
     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %(name)s"""
+_KEPT: Final = """SELECT ENGINE, TABLE_COLLATION FROM information_schema.TABLES
+    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %(name)s"""
+_PLAIN: Final = """SELECT COLUMN_NAME FROM information_schema.COLUMNS
+    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %(name)s AND GENERATION_EXPRESSION IS NULL"""
+_COLLATION: Final = "utf8mb4_nopad_bin"
+"""Ids that differ in case, accents or blanks at the end are different."""
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _LOWEST_VERSION: Final = (10, 6)
-_GENERATED: Final = (
-    "ready_at", "low_at", "suspect_at", "generator_at", "live_at", "waiting_key", "member_key",
-)  # fmt: skip
+_GENERATED: Final = frozenset(
+    {"seat_at", "ready_at", "low_at", "suspect_at", "generator_at", "live_at", "waiting_key", "member_key"}
+)
 """What stands in for the conditions of partial indexes."""
 _RECORD_TABLE: Final = """CREATE TABLE IF NOT EXISTS oncetask_migration (
     version INTEGER NOT NULL PRIMARY KEY,
@@ -142,12 +148,19 @@ def _check_not_newer(version: int) -> None:
 
 async def _faults(session: Session, location: Location) -> list[str]:
     faults: list[str] = []
-    for table, generated in ((schema.tasks, _GENERATED), (schema.controls, ())):
+    for table, generated in ((schema.tasks, _GENERATED), (schema.controls, frozenset())):
         name = {"name": location.names.render(table.name)}
-        columns, indexes = await session.batch([filled(_COLUMNS, name), filled(_INDEXES, name)])
-        wanted = {column.name for column in table.columns} | set(generated)
-        missing = sorted(wanted - {found for (found,) in columns})
+        columns, plain, indexes, kept = await session.batch(
+            [filled(sql, name) for sql in (_COLUMNS, _PLAIN, _INDEXES, _KEPT)]
+        )
+        found = {column for (column,) in columns} - (generated & {column for (column,) in plain})
+        missing = sorted(({column.name for column in table.columns} | generated) - found)
         missing += sorted({location.names.render(str(index.name)) for index in table.indexes} - {i for (i,) in indexes})
         if missing:
             faults.append(f"{table.name} lacks {', '.join(missing)}")
+        ((engine, collation),) = kept or ((None, None),)
+        if engine not in ("InnoDB", None):
+            faults.append(f"{table.name} is kept by {engine} in place of InnoDB")
+        if collation not in (_COLLATION, None):
+            faults.append(f"{table.name} has the collation {collation} in place of {_COLLATION}")
     return faults

@@ -72,8 +72,8 @@ class _Seen(NamedTuple):
 
 
 async def finish(
-    session: Session, wording: Wording, writes: Sequence[Statement], keys: Collection[Key], *, clears: bool
-) -> list[Sequence[tuple[object, ...]]]:
+    session: Session, wording: Wording, *, writes: Sequence[Statement], keys: Collection[Key], clears: bool
+) -> None:
     """Run the last writes of the transaction that is open, seat the keys that it touched, and commit.
 
     Args:
@@ -82,15 +82,12 @@ async def finish(
         writes: Statements to be run first.
         keys: The keys.
         clears: Whether a task may have become earlier than the one that has the seat.
-
-    Returns:
-        The rows of the writes.
     """
     if not keys:
-        return (await session.batch([*writes, COMMIT]))[:-1]
-    *results, rows = await session.batch([*writes, *looking(wording, keys)])
+        await session.batch([*writes, COMMIT])
+        return
+    *_, rows = await session.batch([*writes, *looking(wording, keys)])
     await seat_seen(session, wording, rows, clears=clears)
-    return results[: len(writes)]
 
 
 def looking(wording: Wording, keys: Collection[Key]) -> list[Statement]:
@@ -120,11 +117,12 @@ async def seat_seen(session: Session, wording: Wording, rows: Sequence[tuple[obj
     late += [one for one in seated if one.waiting not in locked or one in late]
     cleared = [one.head for one in freed if one not in late or one.head in locked]
     given = [one.waiting for one in seated if one not in late]
-    await session.batch([*_writing(wording, cleared, given, [Key(one.kind, one.key) for one in late]), COMMIT])
+    noted = [Key(one.kind, one.key) for one in late]
+    await session.batch([*_writing(wording, cleared=cleared, given=given, late=noted), COMMIT])
 
 
 def _writing(
-    wording: Wording, cleared: Sequence[int | None], given: Sequence[int | None], late: Sequence[Key]
+    wording: Wording, *, cleared: Sequence[int | None], given: Sequence[int | None], late: Sequence[Key]
 ) -> list[Statement]:
     statements: list[Statement] = []
     if cleared:
@@ -144,7 +142,7 @@ async def seat_noted(session: Session, wording: Wording) -> None:
     (rows,) = await session.begin([said(wording, _TAKE_NOTED)])
     keys = {Key(kind, key) for _, kind, key in rows}
     forgetting = [said(wording, _FORGET, notes=[note for note, _, _ in rows])] if rows else []
-    await finish(session, wording, forgetting, keys, clears=True)
+    await finish(session, wording, writes=forgetting, keys=keys, clears=True)
 
 
 def _named(key: Key) -> str:
