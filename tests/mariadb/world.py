@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +18,9 @@ from oncetask_sql.mariadb.location import located
 
 URL = os.environ.get("ONCETASK_TEST_MARIADB", "")
 SERVER = URL.rpartition("/")[0]
+GRANT = re.compile(r"^GRANT (.*?) ON shop\.(oncetask_.*) TO worker;$", re.MULTILINE)
+LEAST = GRANT.findall((Path(__file__).parents[2] / "docs" / "mariadb.md").read_text(encoding="utf-8"))
+"""What the documentation says that a user needs who creates and runs tasks, and migrates nothing."""
 
 needs_server = pytest.mark.skipif(not URL, reason="no MariaDB: start one, or name it in ONCETASK_TEST_MARIADB")
 
@@ -70,7 +75,8 @@ def run(url: str, *statements: str) -> Sequence[tuple[Any, ...]]:
     with connected(url) as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
-        return cursor.fetchall()
+        rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 @contextlib.contextmanager
