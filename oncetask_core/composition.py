@@ -9,7 +9,13 @@ from oncetask_core.errors import ConfigurationError
 from oncetask_core.store import TaskStore
 
 GROUP = "oncetask.stores"
-EXTRAS = {"postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "firestore": "firestore"}
+EXTRAS = {
+    "postgresql": "postgres",
+    "postgres": "postgres",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "firestore": "firestore",
+}
 
 StoreFactory = Callable[..., TaskStore]
 """`factory(url, *, env, clock)` returns a store without doing any I/O."""

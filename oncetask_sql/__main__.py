@@ -51,15 +51,31 @@ def _migrate_postgresql(url: str, only_print: bool) -> str:  # noqa: FBT001 - on
     try:
         from oncetask_sql.postgresql import migrating  # needs an extra that not everybody has
     except ImportError as error:
-        raise ConfigurationError(
-            value=url.partition("://")[0],
-            rule=f"postgresql:// needs the extra 'postgres' ({error})",
-            remedy='Install it: pip install "oncetask[postgres]".',
-        ) from error
+        raise _missing(url, "postgres", error) from error
     if only_print:
         return migrating.pending_script(url)
     migrating.migrate(url)
     return _DONE
+
+
+def _migrate_mariadb(url: str, only_print: bool) -> str:  # noqa: FBT001 - one of several of the same form
+    try:
+        from oncetask_sql.mariadb import migrating  # needs an extra that not everybody has
+    except ImportError as error:
+        raise _missing(url, "mysql", error) from error
+    if only_print:
+        return migrating.pending_script(url)
+    migrating.migrate(url)
+    return _DONE
+
+
+def _missing(url: str, extra: str, error: ImportError) -> ConfigurationError:
+    scheme = url.partition("://")[0]
+    return ConfigurationError(
+        value=scheme,
+        rule=f"{scheme}:// needs the extra {extra!r} ({error})",
+        remedy=f'Install it: pip install "oncetask[{extra}]".',
+    )
 
 
 _DONE: Final = f"the schema has version {migrations.LATEST}\n"
@@ -67,6 +83,8 @@ _DIALECTS: Final[Mapping[str, Callable[[str, bool], str]]] = {
     "sqlite": _migrate_sqlite,
     "postgresql": _migrate_postgresql,
     "postgres": _migrate_postgresql,
+    "mysql": _migrate_mariadb,
+    "mariadb": _migrate_mariadb,
 }
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from tools.commands import guarded, run
-from tools.servers import postgresql
+from tools.servers import mariadb, postgresql
 
-SERVERS = {"postgresql": postgresql.VARIABLE}
+SERVERS = {"postgresql": postgresql.VARIABLE, "mariadb": mariadb.VARIABLE}
+SCHEMES = ("postgresql://", "mysql://")
 
 
 def with_urls(arguments: Sequence[str]) -> list[str]:
@@ -23,7 +24,7 @@ def main() -> int:
     """Run the example; return its exit code."""
     arguments = with_urls(sys.argv[1:])
     for url in arguments:
-        if url.startswith("postgresql://"):
+        if url.startswith(SCHEMES):
             code = run([sys.executable, "-m", "oncetask_sql", "migrate", url])
             if code:
                 return code

@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 
 from oncetask_core.errors import StoreError
-from oncetask_core.transition import Answer, Atom, Event, Guard, Transition, Verdict, judge
+from oncetask_core.transition import Answer, Atom, Guard, Transition, Verdict, judge
+from oncetask_sql.advancing import ADVANCING
 from oncetask_sql.codec import SELECTED, Task, UnreadableRowError, decode
+from oncetask_sql.inserted import answers_of, distinct
+from oncetask_sql.keys import Key, keys_of
 from oncetask_sql.postgresql import inserting, seating
 from oncetask_sql.postgresql.arrays import texts
 from oncetask_sql.postgresql.failures import LOCKED, ROW_ERRORS
-from oncetask_sql.postgresql.seating import Key
 from oncetask_sql.postgresql.session import COMMIT, Session, Statement
-from oncetask_sql.postgresql.wording import Wording
 from oncetask_sql.postgresql.writes import Form, Write, change, grouped, statement
+from oncetask_sql.wording import Wording
 
 _APPLIED = Answer(verdict=Verdict.APPLIED)
 _READ = f"SELECT {SELECTED} FROM oncetask_task WHERE env = %(env)s AND id = ANY (%(ids)s::text[])"
 _NOW = "SELECT :now"
-_ADVANCING = frozenset({Event.CANCEL, Event.RESET, Event.RESCHEDULE, Event.TICK})
-"""What may make a task earlier than the one that has its key's seat."""
 _TRIES = 20
 
 
@@ -36,7 +36,7 @@ class Writer:
     @staticmethod
     def makes_work(atoms: Sequence[Atom]) -> bool:
         """Return whether other processes may find more to claim afterwards than by waiting for keys and times."""
-        return any(atom.inserts or any(one.event in _ADVANCING for one in atom.transitions) for atom in atoms)
+        return any(atom.inserts or any(one.event in ADVANCING for one in atom.transitions) for atom in atoms)
 
     async def apply(self, atoms: Sequence[Atom]) -> list[Answer]:
         """Write each atom whose guards hold; return one answer per atom, in order."""
@@ -96,7 +96,7 @@ class Writer:
         writes = [change(one) for one in transitions]
         forms = grouped(writes)
         seated = [one.guard.id for one in transitions if one.bumps_revision]
-        clears = any(one.event in _ADVANCING for one in transitions)
+        clears = any(one.event in ADVANCING for one in transitions)
         ending = seating.seat_tasks(self._wording, seated, clears=clears) if seated else []
         for attempt in range(_TRIES):
             waits = attempt == 0
@@ -174,21 +174,21 @@ class Writer:
 
     async def _apply_once(self, atom: Atom, *, waits: bool) -> Answer:
         parts = [statement(self._wording, form, [write], waits=waits) for write, form in _singly(atom)]
-        insertion = [inserting.insertion(self._wording, inserting.distinct(atom.inserts))] if atom.inserts else []
+        insertion = [inserting.insertion(self._wording, distinct(atom.inserts))] if atom.inserts else []
         results = await self._session.begin([*parts, *insertion])
         refused = [one.guard for one, rows in zip(atom.transitions, results, strict=False) if not rows]
         if refused:
             await self._session.abandon()
             return await self._refusal(atom, refused)
         created = {task_id for (task_id,) in results[-1]} if insertion else set()
-        keys = inserting.keys_of(atom.inserts)
+        keys = keys_of(atom.inserts)
         keys |= {Key(kind, key) for rows in results[: len(parts)] for _, kind, key in rows if key is not None}
         existing = await inserting.known(
             self._session, self._wording, [new.id for new in atom.inserts if new.id not in created]
         )
         ending = seating.seat_keys(self._wording, keys, clears=True) if keys else ()
         await self._session.batch([*ending, COMMIT])
-        inserted = tuple(inserting.answers_of(atom.inserts, created, existing))
+        inserted = tuple(answers_of(atom.inserts, created, existing))
         return Answer(verdict=Verdict.APPLIED, inserted=inserted)
 
     async def _refusal(self, atom: Atom, refused: Sequence[Guard]) -> Answer:

@@ -7,11 +7,12 @@ from oncetask_core.store import Decide
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Inserted
 from oncetask_sql.codec import SELECTED, decode
+from oncetask_sql.inserted import answers_of, distinct
 from oncetask_sql.postgresql import inserting
 from oncetask_sql.postgresql.arrays import texts
-from oncetask_sql.postgresql.wording import Wording
 from oncetask_sql.postgresql.writes import change, grouped, statement
 from oncetask_sql.sessions import Flow
+from oncetask_sql.wording import Wording
 
 _NOTED: Final = """, noted AS (
     INSERT INTO oncetask_later (env, kind, resource_key)
@@ -25,7 +26,7 @@ _SPOIL: Final = "SELECT %(text)s::integer"
 
 def insertion(wording: Wording, tasks: Sequence[NewTask]) -> Flow[list[Inserted]]:
     """Add the tasks whose ids are unknown, unseated; return an answer for each, in order."""
-    sql, values = inserting.insertion(wording, inserting.distinct(tasks))
+    sql, values = inserting.insertion(wording, distinct(tasks))
     returning = f"{sql}, kind, resource_key, recurrence IS NOT NULL AS generates"
     rows = yield f"WITH written AS ({returning}) {wording.render(_NOTED)}", values
     created = {task_id for (task_id,) in rows}
@@ -34,7 +35,7 @@ def insertion(wording: Wording, tasks: Sequence[NewTask]) -> Flow[list[Inserted]
     if others:
         rows = yield wording.render(_KNOWN), {**wording.parameters(), "ids": texts(others)}
         existing = {task_id: (kind, created_by) for task_id, kind, created_by in rows}
-    return inserting.answers_of(tasks, created, existing)
+    return answers_of(tasks, created, existing)
 
 
 def settlement(wording: Wording, task: OnceTask[object], decide: Decide) -> Flow[bool]:

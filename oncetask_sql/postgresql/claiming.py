@@ -1,21 +1,21 @@
 """Claiming: one statement takes the heads, a second one their groups; nobody waits for anybody's rows."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from oncetask_core.claims import Claim, claim_order
+from oncetask_core.claims import Claim
 from oncetask_core.limits import LOWEST_PRIORITY, MAX_ERROR_BYTES, clean_text
-from oncetask_core.seats import seat_order
 from oncetask_core.store import Claimed
 from oncetask_core.task import PRIORITY_STEP
 from oncetask_sql.codec import SELECTED, Task, UnreadableRowError, decode_all, reasons
+from oncetask_sql.grants import in_order, is_head
+from oncetask_sql.keys import Key
 from oncetask_sql.postgresql.arrays import numbers, texts
-from oncetask_sql.postgresql.seating import Key, seat_keys
+from oncetask_sql.postgresql.seating import seat_keys
 from oncetask_sql.postgresql.session import Session, Statement
-from oncetask_sql.postgresql.wording import Wording
 from oncetask_sql.schema import CLAIMABLE, LIVE, LOW, READY, SUSPECT, WAITING_FOR_SEAT
 from oncetask_sql.times import from_micros, micros_in, to_micros
+from oncetask_sql.wording import Wording
 
 _LONGEST_DELAY: Final = micros_in(-LOWEST_PRIORITY * PRIORITY_STEP)
 """How far behind its time the lowest priority puts a task in the claim order."""
@@ -127,7 +127,10 @@ class _Asking:
             await self._take(_LOW_GROUPS if self._grows() else _LOW)
         now, due = await self._look_ahead()
         return Claimed(
-            tasks=self._in_order(), now=now, next_due=None if self._is_full() else due, unreadable=self._unreadable
+            tasks=in_order(self._granted, self._asked),
+            now=now,
+            next_due=None if self._is_full() else due,
+            unreadable=self._unreadable,
         )
 
     async def _take(self, sql: str) -> None:
@@ -161,7 +164,7 @@ class _Asking:
         """Return how many calls of each kind can still be started."""
         used: dict[str, int] = {}
         for task in self._granted:
-            if _is_head(task):
+            if is_head(task):
                 used[task.kind] = used.get(task.kind, 0) + 1
         return {kind: max(slots.limit - used.get(kind, 0), 0) for kind, slots in self._asked.slots.items()}
 
@@ -177,7 +180,9 @@ class _Asking:
         if not rows:
             return None
         self._granted, faults = decode_all(rows)
-        return Claimed(tasks=self._in_order(), now=self._wording.time.seen(now), unreadable=reasons(faults))
+        return Claimed(
+            tasks=in_order(self._granted, self._asked), now=self._wording.time.seen(now), unreadable=reasons(faults)
+        )
 
     async def _look_ahead(self) -> tuple[datetime, datetime | None]:
         starts = [task.started_at for task in self._granted if task.started_at is not None]
@@ -198,24 +203,6 @@ class _Asking:
         keys = [Key(kind, key) for kind, key in rows if key is not None]
         if keys:
             await self._session.transaction(seat_keys(self._wording, keys, clears=True))
-
-    def _in_order(self) -> Sequence[Task]:
-        """Return what was granted in claim order, the members of a group behind their head."""
-        members: dict[tuple[str, str | None], list[Task]] = {}
-        for task in sorted(self._granted, key=seat_order):
-            if not _is_head(task):
-                members.setdefault((task.kind, task.resource_key), []).append(task)
-        places = {kind: place for place, kind in enumerate(self._asked.slots)}
-        heads = sorted(filter(_is_head, self._granted), key=lambda t: (places.get(t.kind, 0), *claim_order(t)))
-        ordered: list[Task] = []
-        for head in heads:
-            ordered.append(head)
-            ordered += members.pop((head.kind, head.resource_key), ())
-        return [*ordered, *(task for left in members.values() for task in left)]
-
-
-def _is_head(task: Task) -> bool:
-    return task.resource_key is None or task.head_key is not None
 
 
 async def claim(session: Session, wording: Wording, asked: Claim) -> Claimed:

@@ -4,7 +4,7 @@ from typing import Final
 
 from oncetask_core.store import ControlRecord
 from oncetask_sql.postgresql.session import Session
-from oncetask_sql.postgresql.wording import Wording
+from oncetask_sql.wording import Wording
 
 _READ: Final = """SELECT name, value, revision FROM oncetask_control
     WHERE env = %(env)s AND starts_with(name, %(prefix)s) AND value IS NOT NULL"""

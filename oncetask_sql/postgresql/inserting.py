@@ -1,6 +1,6 @@
 """Inserting tasks: one statement for all that were asked for meanwhile; ids that exist are left alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -8,11 +8,13 @@ from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_core.task import NewTask, StoreNow
 from oncetask_core.transition import Inserted
 from oncetask_sql.codec import BORN, NUMERIC, encode_new
+from oncetask_sql.inserted import TaskLockedError, answers_of, distinct
+from oncetask_sql.keys import keys_of
 from oncetask_sql.postgresql.arrays import columns, numbers, texts
 from oncetask_sql.postgresql.failures import LOCKED, ROW_ERRORS
-from oncetask_sql.postgresql.seating import Key, seat_keys
+from oncetask_sql.postgresql.seating import seat_keys
 from oncetask_sql.postgresql.session import Session, Statement
-from oncetask_sql.postgresql.wording import Wording
+from oncetask_sql.wording import Wording
 
 _ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = tuple(name for name in BORN if name not in ("env", "created_at"))
@@ -33,14 +35,6 @@ _TRIES: Final = 5
 _TRIES_TOGETHER: Final = 3
 
 
-class TaskLockedError(StoreUnavailableError):
-    """A transaction that is still open keeps a task of this id, or the seat of its key, locked."""
-
-
-Existing = Mapping[str, tuple[str, str]]
-"""Kind and creator by id."""
-
-
 def insertion(wording: Wording, tasks: Sequence[NewTask]) -> Statement:
     """Return the statement that adds the tasks whose ids are unknown, unseated; it returns their ids.
 
@@ -56,11 +50,6 @@ def insertion(wording: Wording, tasks: Sequence[NewTask]) -> Statement:
     }
     relative = numbers(isinstance(new.wait_until, StoreNow) for new in tasks)
     return wording.render(_INSERT), {**wording.parameters(), **values, "relative": relative}
-
-
-def keys_of(tasks: Iterable[NewTask]) -> set[Key]:
-    """Return the keys whose seats an insertion may concern."""
-    return {Key(new.kind, new.resource_key) for new in tasks if new.resource_key is not None and not new.recurrence}
 
 
 async def insert(session: Session, wording: Wording, tasks: Sequence[NewTask]) -> list[Inserted]:
@@ -81,14 +70,6 @@ async def insert(session: Session, wording: Wording, tasks: Sequence[NewTask]) -
         if not missing:
             return answers_of(tasks, created, existing)
     raise StoreUnavailableError(f"task {missing[0].id!r} is created and deleted again and again. Try again.")
-
-
-def distinct(tasks: Iterable[NewTask]) -> list[NewTask]:
-    """Return the tasks in order; of equal ids the first."""
-    first: dict[str, NewTask] = {}
-    for new in tasks:
-        first.setdefault(new.id, new)
-    return list(first.values())
 
 
 async def _insert_some(session: Session, wording: Wording, tasks: Sequence[NewTask], *, tries: int = 1) -> set[str]:
@@ -124,14 +105,3 @@ async def known(session: Session, wording: Wording, ids: Sequence[str]) -> dict[
         return {}
     rows = await session.rows(wording.render(_KNOWN), {**wording.parameters(), "ids": texts(ids)})
     return {task_id: (kind, created_by) for task_id, kind, created_by in rows}
-
-
-def answers_of(tasks: Sequence[NewTask], created: set[str], existing: Existing) -> list[Inserted]:
-    """Return the answer for each task: of equal ids the first was created."""
-    others = dict(existing)
-    answers: list[Inserted] = []
-    for new in tasks:
-        is_new = new.id in created and new.id not in others
-        kind, created_by = others.setdefault(new.id, (new.kind, new.created_by))
-        answers.append(Inserted(id=new.id, created=is_new, kind=kind, created_by=created_by))
-    return answers

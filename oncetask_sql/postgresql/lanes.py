@@ -8,12 +8,12 @@ from weakref import WeakKeyDictionary
 
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Inserted
+from oncetask_sql.creates import Creates
 from oncetask_sql.postgresql import inserting
-from oncetask_sql.postgresql.creates import Creates
 from oncetask_sql.postgresql.lane import Lane
 from oncetask_sql.postgresql.location import Location
 from oncetask_sql.postgresql.waking import Wakes
-from oncetask_sql.postgresql.wording import Wording
+from oncetask_sql.wording import Wording
 
 PURPOSES: Final = ("reads", "creates", "writes", "claims", "renewals")
 """What never waits for each other here."""

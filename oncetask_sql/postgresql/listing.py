@@ -12,8 +12,8 @@ from oncetask_sql.codec import COLUMNS, SELECTED, Row, Task, UnreadableRowError,
 from oncetask_sql.filters import condition
 from oncetask_sql.postgresql.arrays import texts
 from oncetask_sql.postgresql.session import Session
-from oncetask_sql.postgresql.wording import Wording
 from oncetask_sql.schema import tasks as table
+from oncetask_sql.wording import Wording
 
 _DIALECT: Final = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # SQLAlchemy's
 _SELECTED: Final = [*(table.c[name] for name in COLUMNS), table.c.quarantined]

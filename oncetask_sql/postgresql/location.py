@@ -9,7 +9,7 @@ import msgspec
 
 from oncetask_core.composition import masked
 from oncetask_core.errors import ConfigurationError
-from oncetask_sql.postgresql.names import Names
+from oncetask_sql.names import Names
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _LONGEST_SECONDS: Final = 86_400.0

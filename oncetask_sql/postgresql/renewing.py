@@ -10,8 +10,8 @@ from oncetask_sql.codec import Row
 from oncetask_sql.postgresql.arrays import texts
 from oncetask_sql.postgresql.failures import LOCKED
 from oncetask_sql.postgresql.session import Session, Statement
-from oncetask_sql.postgresql.wording import Wording
 from oncetask_sql.times import micros_in
+from oncetask_sql.wording import Wording
 
 _OURS: Final = "env = %(env)s AND lease_uid IS NOT NULL AND lease_uid = ANY (%(leases)s::text[])"
 _SET: Final = "UPDATE oncetask_task SET leased_until = greatest(leased_until, :now + %(duration)s)"

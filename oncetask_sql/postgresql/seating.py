@@ -7,13 +7,14 @@ has committed. Rows that somebody else has locked at that moment are skipped, an
 
 import contextlib
 from collections.abc import Collection, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from oncetask_sql.keys import Key
 from oncetask_sql.postgresql.arrays import texts
 from oncetask_sql.postgresql.failures import LOCKED
 from oncetask_sql.postgresql.session import COMMIT, Session, Statement
-from oncetask_sql.postgresql.wording import Wording
 from oncetask_sql.schema import WAITING_FOR_SEAT
+from oncetask_sql.wording import Wording
 
 STRIPES: Final = 256
 _NAMED: Final = "unnest(%(kinds)s::text[], %(keys)s::text[])"
@@ -61,13 +62,6 @@ _SEAT: Final = f"""WITH due AS MATERIALIZED (
 _TAKE_NOTED: Final = """DELETE FROM oncetask_later WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM oncetask_later WHERE env = %(env)s LIMIT 100 FOR UPDATE SKIP LOCKED))
     RETURNING kind, resource_key"""
-
-
-class Key(NamedTuple):
-    """What has one seat: a resource key within a kind."""
-
-    kind: str
-    key: str
 
 
 def seat_keys(wording: Wording, keys: Collection[Key], *, clears: bool) -> list[Statement]:

@@ -21,10 +21,12 @@ from oncetask_sql.postgresql.applying import Writer
 from oncetask_sql.postgresql.lanes import Lanes, Loops
 from oncetask_sql.postgresql.location import Location, located
 from oncetask_sql.postgresql.session import Session
-from oncetask_sql.postgresql.store_time import StoreTime
-from oncetask_sql.postgresql.wording import Wording
+from oncetask_sql.store_time import StoreTime
+from oncetask_sql.wording import Wording
 
 T = TypeVar("T")
+SERVER_NOW: Final = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint)"
+"""Stands as a subquery of its own, so that it is computed once and can be looked up in an index."""
 SEAT_SECONDS: Final = 1.0
 """How often keys are looked at that were noted for later."""
 
@@ -46,7 +48,7 @@ class PostgresqlStore:
 
     def __init__(self, location: Location | str, *, env: str = DEFAULT_ENV, clock: Clock | None = None) -> None:
         self._location = location if isinstance(location, Location) else located(location)
-        own_time = StoreTime(None if clock is None or isinstance(clock, SystemClock) else clock)
+        own_time = StoreTime(None if clock is None or isinstance(clock, SystemClock) else clock, server=SERVER_NOW)
         self._wording = Wording(self._location.names, own_time, check_env(env))
         self._loops = Loops(self._location, self._wording)
         self._has_clock = own_time.is_injected

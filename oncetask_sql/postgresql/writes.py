@@ -14,7 +14,7 @@ from oncetask_core.transition import Guard, Transition
 from oncetask_sql.codec import NUMERIC, encode
 from oncetask_sql.postgresql.arrays import columns, numbers, texts
 from oncetask_sql.postgresql.session import Statement
-from oncetask_sql.postgresql.wording import Wording
+from oncetask_sql.wording import Wording
 
 _ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Encoded against this time, a time that is relative to the store's becomes the distance to it."""

@@ -5,10 +5,13 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import asyncmy
 import psycopg
 
 from oncetask_core.claims import Claim
 from oncetask_core.store import Claimed, TaskStore
+from oncetask_sql.mariadb.connecting import connect
+from oncetask_sql.mariadb.location import located
 
 
 class DeferredClaims:
@@ -72,4 +75,45 @@ class NotExistsClaims:
         """Close both connections."""
         if self._connection is not None:
             await self._connection.close()
+        await self._store.close()
+
+
+class MariadbNotExistsClaims:
+    """The same on MariaDB, where a claim is a locking read and a write."""
+
+    def __init__(self, store: TaskStore, url: str) -> None:
+        self._store = store
+        self._url = url
+        self._connection: asyncmy.connection.Connection | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Claim what no other claim has locked and nobody seems to hold, then read what was claimed."""
+        if self._connection is None:
+            self._connection = await connect(located(self._url))
+        cursor = self._connection.cursor()
+        await cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        await cursor.execute("START TRANSACTION")
+        await cursor.execute(
+            """SELECT t.sequence FROM oncetask_task AS t WHERE t.lease_uid IS NULL AND t.outcome IS NULL
+            AND t.resource_key NOT IN (
+                SELECT resource_key FROM (
+                    SELECT resource_key FROM oncetask_task WHERE lease_uid IS NOT NULL) AS held)
+            LIMIT 1 FOR UPDATE SKIP LOCKED"""
+        )
+        for (sequence,) in await cursor.fetchall():
+            await cursor.execute(
+                "UPDATE oncetask_task SET lease_uid = %s, leased_by = %s, revision = revision + 1, "
+                "leased_until = wait_until + 60000000 WHERE sequence = %s",
+                (claim.lease_uid, claim.leased_by, sequence),
+            )
+        await cursor.execute("COMMIT")
+        return await self._store.claim(claim)
+
+    async def close(self) -> None:
+        """Close both connections."""
+        if self._connection is not None:
+            await self._connection.ensure_closed()
         await self._store.close()

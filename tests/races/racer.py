@@ -18,7 +18,7 @@ from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.store import TaskStore
 from oncetask_core.task import OnceTask
 from oncetask_core.transition import Atom, Verdict
-from tests.races.broken import DeferredClaims, NotExistsClaims
+from tests.races.broken import DeferredClaims, MariadbNotExistsClaims, NotExistsClaims
 
 KIND = "raced"
 HOLD_SECONDS = 0.0005
@@ -33,6 +33,8 @@ def open_store(url: str, variant: str) -> TaskStore:
     if variant == "not exists":
         server, _, schema = url.partition("?schema=")
         return NotExistsClaims(store, server, schema)
+    if variant == "not exists on mariadb":
+        return MariadbNotExistsClaims(store, url)
     return store
 
 

@@ -7,9 +7,7 @@ from typing import Final
 from oncetask_core.clock import Clock
 from oncetask_sql.times import from_micros, to_micros
 
-SERVER_NOW: Final = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint)"
-"""Stands as a subquery of its own, so that it is computed once and can be looked up in an index."""
-INJECTED_NOW: Final = "%(now)s::bigint"
+INJECTED_NOW: Final = "%(now)s"
 
 
 class StoreTime:
@@ -17,14 +15,15 @@ class StoreTime:
 
     Args:
         clock: An injected clock; None for the server's own.
+        server: The server's time in microseconds, as an expression; it never blocks the use of an index.
 
     Attributes:
         sql: The store's time in microseconds, as an expression.
     """
 
-    def __init__(self, clock: Clock | None) -> None:
+    def __init__(self, clock: Clock | None, *, server: str) -> None:
         self._clock = clock
-        self.sql = SERVER_NOW if clock is None else INJECTED_NOW
+        self.sql = server if clock is None else INJECTED_NOW
         self._latest = 0
         self._lock = threading.Lock()
 

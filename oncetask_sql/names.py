@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 PREFIX: Final = "oncetask_"
-_RELATION: Final = re.compile(r"\boncetask_(task|later|control|migration|epoch)\b")
+_RELATION: Final = re.compile(r"\boncetask_(task|later|control|migration|epoch|stripe)\b")
 _OTHER: Final = re.compile(r"\boncetask_(task|control)_(\w+)\b")
 
 

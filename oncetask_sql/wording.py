@@ -3,8 +3,8 @@
 from functools import lru_cache
 from typing import Any
 
-from oncetask_sql.postgresql.names import Names
-from oncetask_sql.postgresql.store_time import StoreTime
+from oncetask_sql.names import Names
+from oncetask_sql.store_time import StoreTime
 
 
 class Wording:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Inserted
-from oncetask_sql.postgresql.inserting import TaskLockedError
+from oncetask_sql.inserted import TaskLockedError
 
 MOST: Final = 1000
 """How many tasks one statement takes, unless a single call has more."""

@@ -1,0 +1,18 @@
+"""Resource keys as the stores on servers handle them: what has one seat."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from oncetask_core.task import NewTask
+
+
+class Key(NamedTuple):
+    """What has one seat: a resource key within a kind."""
+
+    kind: str
+    key: str
+
+
+def keys_of(tasks: Iterable[NewTask]) -> set[Key]:
+    """Return the keys whose seats an insertion may concern."""
+    return {Key(new.kind, new.resource_key) for new in tasks if new.resource_key is not None and not new.recurrence}

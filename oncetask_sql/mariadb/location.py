@@ -1,0 +1,126 @@
+"""Which server, and how it is talked to: URLs and their options."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+import msgspec
+
+from oncetask_core.composition import masked
+from oncetask_core.errors import ConfigurationError
+from oncetask_sql.names import PREFIX, Names
+
+SCHEMES: Final = ("mysql", "mariadb")
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,29}")
+_LONGEST_SECONDS: Final = 86_400.0
+
+
+class Location(msgspec.Struct, frozen=True, kw_only=True):
+    """A server, a database, and options."""
+
+    url: str
+    """The URL without options."""
+    host: str
+    port: int = 3306
+    user: str | None = None
+    password: str = ""
+    database: str
+    socket: str | None = None
+    """The path of a Unix socket, in place of host and port."""
+    tls_ca: str | None = None
+    """A file with the certificates that the server's is checked against; given, the connection is encrypted."""
+    table_prefix: str = PREFIX
+    connect_timeout: float = 10.0
+    """Seconds."""
+    statement_timeout: float = 60.0
+    """Seconds that one statement may take on the server."""
+
+    @property
+    def names(self) -> Names:
+        """The names of the tables."""
+        return Names(None, self.table_prefix)
+
+    @property
+    def address(self) -> str:
+        """The URL without its password, for messages."""
+        return masked(self.url)
+
+
+def located(url: str) -> Location:
+    """Return the location that a URL names; nothing is connected.
+
+    Raises:
+        ConfigurationError: The URL is malformed, or has an option that is unknown or out of bounds.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 3306
+    except ValueError as error:
+        raise _malformed(url) from error
+    database = unquote(parts.path.removeprefix("/"))
+    if parts.scheme not in SCHEMES or not database or "/" in database:
+        raise _malformed(url)
+    options: dict[str, Any] = {}
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _READERS:
+            raise ConfigurationError(
+                value=name,
+                rule=f"the options of {masked(url)} are among {', '.join(sorted(_READERS))}",
+                remedy="Remove it, or look for a slip of the pen.",
+            )
+        options[name] = _READERS[name](name, text, masked(url))
+    return Location(
+        url=urlunsplit(parts._replace(query="")),
+        host=parts.hostname or "localhost",
+        port=port,
+        user=None if parts.username is None else unquote(parts.username),
+        password=unquote(parts.password or ""),
+        database=database,
+        **options,
+    )
+
+
+def _malformed(url: str) -> ConfigurationError:
+    return ConfigurationError(
+        value=masked(url),
+        rule="the URL of a MariaDB database begins with mysql:// or mariadb:// and names a database",
+        remedy="Write mysql://user:password@host:3306/database.",
+    )
+
+
+def _name(option: str, text: str, url: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise ConfigurationError(
+            value=text,
+            rule=f"{option} of {url} is 1 to 30 lower-case letters, digits and underscores, and begins with no digit",
+            remedy=f"For example ?{option}=jobs_.",
+        )
+    return text
+
+
+def _seconds(option: str, text: str, url: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise ConfigurationError(
+            value=text,
+            rule=f"{option} of {url} is a number of seconds above 0 and up to {_LONGEST_SECONDS:g}",
+            remedy=f"For example ?{option}=30.",
+        )
+    return seconds
+
+
+def _path(_option: str, text: str, _url: str) -> str:
+    return text
+
+
+_READERS: Final[Mapping[str, Callable[[str, str, str], object]]] = {
+    "table_prefix": _name,
+    "connect_timeout": _seconds,
+    "statement_timeout": _seconds,
+    "socket": _path,
+    "tls_ca": _path,
+}
