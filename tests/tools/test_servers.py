@@ -28,6 +28,7 @@ from tools.servers import (
 from tools.servers.homes import Account, in_memory, new_home, reachable
 from tools.servers.installation import BrokenError, Installation
 from tools.servers.mariadb import MariadbClient, find_mariadb
+from tools.servers.pgbouncer import find_pgbouncer
 from tools.servers.ports import LOOPBACK, free_ports, is_free
 from tools.servers.postgresql import PostgresqlClient, PostgresqlEngine, find_postgresql
 from tools.servers.running import running
@@ -393,6 +394,22 @@ class TestMissing:
             "Debian's package, which will not do: there is no apt-get",
         )
         assert "set ONCETASK_TEST_MARIADB=" in str(caught.value)
+
+    def test_pgbouncer_names_what_it_looked_for_and_the_ways_out(self, tmp_path: Path) -> None:
+        """One that is too old is named, and so is why the package cannot be had."""
+        old = program(tmp_path / "old" / "pgbouncer", "PgBouncer 1.9.0")
+
+        def unpacked() -> Path:
+            raise ToolError("there is no apt-get")
+
+        with pytest.raises(ServerMissingError) as caught:
+            find_pgbouncer(path="", folders=[tmp_path / "old"], unpacked=unpacked)
+
+        assert caught.value.looked[1:] == (
+            f"{old} has version 1.9, older than 1.12",
+            "Debian's package, which will not do: there is no apt-get",
+        )
+        assert "install pgbouncer" in str(caught.value)
 
     def test_an_unpacked_mariadb_that_does_not_start_is_a_failure(self, tmp_path: Path) -> None:
         """It does not count as missing: a skip would hide it."""

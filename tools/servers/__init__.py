@@ -7,11 +7,11 @@
 
 A server is looked for in this order: the URL in its environment variable (`ONCETASK_TEST_POSTGRESQL`,
 `ONCETASK_TEST_MARIADB`), the programs of this machine, and what a package registry has. `homes.py` says where the
-data go, `keeper.py` how a server ends.
+data go, `keeper.py` how a server ends. `running_pgbouncer(server.url, pool_size=3)` puts a pooler in front of one.
 """
 
 from tools.servers.errors import GivenServerError, ServerFailedError, ServerMissingError
-from tools.servers.running import running_mariadb, running_postgresql
+from tools.servers.running import running_mariadb, running_pgbouncer, running_postgresql
 from tools.servers.server import Server
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "ServerFailedError",
     "ServerMissingError",
     "running_mariadb",
+    "running_pgbouncer",
     "running_postgresql",
 ]

@@ -1,6 +1,6 @@
-"""Debian's package of MariaDB, unpacked inside the checkout: nothing is installed, and later runs need no network.
+"""Debian's packages, unpacked inside the checkout: nothing is installed, and later runs need no network.
 
-With the package come those that it needs and the system has not. Only `apt-get` is asked; what it writes goes to a
+With a package come those that it needs and the system has not. Only `apt-get` is asked; what it writes goes to a
 folder of ours. Its lists are the system's, unless they lead nowhere: then lists of our own are fetched.
 """
 
@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from tools.commands import ToolError
 from tools.project import BUILD
+from tools.servers.installation import Installation
 
-PACKAGE = "mariadb-server-core"
 INSTALLED = Path("/var/lib/dpkg/status")
 PLANNED = re.compile(r"^Inst (?P<name>\S+)", re.MULTILINE)
 SECONDS = 300
@@ -42,46 +42,70 @@ class Apt(NamedTuple):
         return _run(["apt-get", *words, *arguments], self.folder)
 
 
-def unpacked_mariadb(folder: Path = BUILD / "mariadb") -> Path:
-    """Return the folder with the unpacked packages; the first call downloads them.
+def unpacked(package: str, folder: Path) -> Path:
+    """Return the folder with an unpacked package and what it needs; the first call downloads them.
 
     Raises:
         ToolError: They cannot be had.
     """
     folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "mariadb.lock").open("wb") as lock:
+    with folder.with_suffix(".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            with tempfile.TemporaryDirectory(prefix="mariadb-", dir=folder.parent) as scratch:
-                _unpack(Path(scratch)).rename(folder)
+            with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as scratch:
+                _unpack(package, Path(scratch)).rename(folder)
     return folder
 
 
-def _unpack(scratch: Path) -> Path:
+def unpacked_mariadb(folder: Path = BUILD / "mariadb") -> Path:
+    """Return the folder with MariaDB, unpacked.
+
+    Raises:
+        ToolError: It cannot be had.
+    """
+    return unpacked("mariadb-server-core", folder)
+
+
+def unpacked_pgbouncer(folder: Path = BUILD / "pgbouncer") -> Path:
+    """Return the folder with pgbouncer, unpacked.
+
+    Raises:
+        ToolError: It cannot be had.
+    """
+    return unpacked("pgbouncer", folder)
+
+
+def below(root: Path, program: Path) -> Installation:
+    """Return the installation of a program in the folder of an unpacked package, with the libraries beside it."""
+    libraries = [*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*")]
+    return Installation(root, program, libraries=tuple(folder.relative_to(root) for folder in libraries))
+
+
+def _unpack(package: str, scratch: Path) -> Path:
     root = scratch / "root"
     root.mkdir()
-    for package in download(scratch):
-        _run(["dpkg-deb", "--extract", str(package), str(root)], scratch)
+    for file in download(package, scratch):
+        _run(["dpkg-deb", "--extract", str(file), str(root)], scratch)
     root.chmod(0o755)
     return root
 
 
-def download(scratch: Path) -> list[Path]:
-    """Download the packages with the system's lists, or else with new ones; return their files.
+def download(package: str, scratch: Path) -> list[Path]:
+    """Download a package and what it needs with the system's lists, or else with new ones; return their files.
 
     Raises:
         ToolError: Neither leads to them.
     """
     try:
-        return _download(Apt(scratch))
+        return _download(package, Apt(scratch))
     except ToolError:
         private = Apt(scratch, lists=True)
         private.run("update")
-        return _download(private)
+        return _download(package, private)
 
 
-def _download(apt: Apt) -> list[Path]:
-    plan = apt.run("--simulate", "--no-install-recommends", "install", PACKAGE)
+def _download(package: str, apt: Apt) -> list[Path]:
+    plan = apt.run("--simulate", "--no-install-recommends", "install", package)
     apt.run("download", *PLANNED.findall(plan))
     return sorted(apt.folder.glob("*.deb"))
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pymysql
 
 from tools.commands import ToolError
-from tools.servers.debian import unpacked_mariadb
+from tools.servers.debian import below, unpacked_mariadb
 from tools.servers.engine import Client, Command
 from tools.servers.errors import ServerMissingError
 from tools.servers.installation import BrokenError, Installation, Requirement, UnfitError
@@ -183,8 +183,6 @@ def _programs(path: str, folders: Sequence[Path]) -> Iterator[Path]:
 
 
 def _below(root: Path) -> Installation:
-    libraries = [*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*")]
-    below = tuple(folder.relative_to(root) for folder in libraries)
-    installation = Installation(root, Path("usr/sbin/mariadbd"), libraries=below)
+    installation = below(root, Path("usr/sbin/mariadbd"))
     REQUIREMENT.check(installation)
     return installation

@@ -10,6 +10,7 @@ from tools.servers.homes import account, give, new_home
 from tools.servers.installation import Installation
 from tools.servers.keeping import Keeper
 from tools.servers.mariadb import MariadbClient, MariadbEngine, find_mariadb
+from tools.servers.pgbouncer import PgbouncerEngine, find_pgbouncer
 from tools.servers.postgresql import PostgresqlClient, PostgresqlEngine, find_postgresql
 from tools.servers.process import ServerProcess
 from tools.servers.server import Server
@@ -51,6 +52,26 @@ def running_mariadb(*, durable: bool = False, own: bool = False) -> Iterator[Ser
         return
     with running(MariadbEngine, find_mariadb(path=os.environ["PATH"]), durable=durable) as server:
         yield server
+
+
+@contextmanager
+def running_pgbouncer(server: str, *, pool_size: int) -> Iterator[Server]:
+    """Yield a pgbouncer in transaction mode in front of a PostgreSQL; it ends with the block.
+
+    Args:
+        server: The URL of the PostgreSQL.
+        pool_size: How many connections to it all clients of one user share.
+
+    Raises:
+        ServerMissingError: This machine has none, and no package can be had.
+        ServerFailedError: It does not answer in time.
+    """
+
+    def engine(installation: Installation) -> Engine:
+        return PgbouncerEngine(installation, server=server, pool_size=pool_size)
+
+    with running(engine, find_pgbouncer(path=os.environ["PATH"]), durable=False) as pooler:
+        yield pooler
 
 
 @contextmanager
