@@ -1,5 +1,6 @@
 """Claiming: one statement takes the heads, a second one their groups; nobody waits for anybody's rows."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +13,7 @@ from oncetask_sql.grants import in_order, is_head
 from oncetask_sql.keys import Key
 from oncetask_sql.postgresql.arrays import numbers, texts
 from oncetask_sql.postgresql.seating import seat_keys
-from oncetask_sql.postgresql.session import Session, Statement
+from oncetask_sql.postgresql.session import COMMIT, Session, Statement
 from oncetask_sql.schema import CLAIMABLE, LIVE, LOW, READY, SUSPECT, WAITING_FOR_SEAT
 from oncetask_sql.times import from_micros, micros_in, to_micros
 from oncetask_sql.wording import Wording
@@ -97,7 +98,7 @@ _NEXT_DUE: Final = f"""SELECT min(due.wait_until) FROM unnest(%(kinds)s::text[])
     ORDER BY wait_until LIMIT 1) AS due"""
 _NOW: Final = "SELECT :now"
 _SET_ASIDE: Final = """UPDATE oncetask_task SET quarantined = %(reason)s, head_key = NULL, lease_uid = NULL,
-    leased_by = NULL, leased_until = NULL WHERE env = %(env)s AND id = %(id)s
+    leased_by = NULL, leased_until = NULL WHERE env = %(env)s AND id = %(id)s AND lease_uid = %(lease)s
     RETURNING kind, resource_key"""
 
 
@@ -141,9 +142,7 @@ class _Asking:
             self._granted += tasks
             if not faults:
                 return
-            self._unreadable |= reasons(faults)
-            for fault in faults:
-                await self._set_aside(fault)
+            await self._set_aside(faults)
 
     def _statement(self, sql: str) -> Statement:
         asked, free = self._asked, self._free()
@@ -180,9 +179,9 @@ class _Asking:
         if not rows:
             return None
         self._granted, faults = decode_all(rows)
-        return Claimed(
-            tasks=in_order(self._granted, self._asked), now=self._wording.time.seen(now), unreadable=reasons(faults)
-        )
+        await self._set_aside(faults)
+        granted = in_order(self._granted, self._asked)
+        return Claimed(tasks=granted, now=self._wording.time.seen(now), unreadable=self._unreadable)
 
     async def _look_ahead(self) -> tuple[datetime, datetime | None]:
         starts = [task.started_at for task in self._granted if task.started_at is not None]
@@ -192,17 +191,19 @@ class _Asking:
         moment = to_micros(max(starts)) if starts else now
         return self._wording.time.seen(moment), None if due is None else from_micros(due)
 
-    async def _set_aside(self, fault: UnreadableRowError) -> None:
-        """Keep a row that cannot be read from holding up anybody: no claim sees it, and its key is free."""
-        values = {
-            **self._wording.parameters(),
-            "id": fault.task_id,
-            "reason": clean_text(fault.reason, MAX_ERROR_BYTES),
-        }
-        (rows,) = await self._session.transaction([(self._wording.render(_SET_ASIDE), values)])
-        keys = [Key(kind, key) for kind, key in rows if key is not None]
-        if keys:
-            await self._session.transaction(seat_keys(self._wording, keys, clears=True))
+    async def _set_aside(self, faults: Sequence[UnreadableRowError]) -> None:
+        """Keep rows that cannot be read from holding up anybody: no claim sees them, and their keys are free."""
+        self._unreadable |= reasons(faults)
+        for fault in faults:
+            values = {
+                **self._wording.parameters(),
+                "id": fault.task_id,
+                "lease": self._asked.lease_uid,
+                "reason": clean_text(fault.reason, MAX_ERROR_BYTES),
+            }
+            (rows,) = await self._session.begin([(self._wording.render(_SET_ASIDE), values)])
+            keys = [Key(kind, key) for kind, key in rows if key is not None]
+            await self._session.batch([*(seat_keys(self._wording, keys, clears=True) if keys else ()), COMMIT])
 
 
 async def claim(session: Session, wording: Wording, asked: Claim) -> Claimed:

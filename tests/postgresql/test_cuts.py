@@ -51,13 +51,17 @@ class Scissors:
     def __init__(self) -> None:
         self.cuts = 0
         self._next: Cut | None = None
+        self._spare = 0
 
-    def arm(self, cut: Cut) -> None:
-        """Cut the next write."""
-        self._next = cut
+    def arm(self, cut: Cut, *, spare: int = 0) -> None:
+        """Cut the next write, or one behind it."""
+        self._next, self._spare = cut, spare
 
     def __call__(self, wrote: bool) -> Cut | None:  # noqa: FBT001 - the only thing there is to tell
         if not wrote or self._next is None:
+            return None
+        if self._spare:
+            self._spare -= 1
             return None
         cut, self._next = self._next, None
         self.cuts += 1
@@ -122,6 +126,32 @@ async def test_a_claim_is_repeated_with_its_lease(cut: Cut, group: int, schemas:
 
     assert scissors.cuts == TIMES
     assert Counter(rows(url, "claims")) == {(1,): TIMES * group, (0,): TIMES * (4 - group)}
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+@pytest.mark.parametrize("cut", Cut)
+@asynchronous
+async def test_a_row_that_cannot_be_read_holds_up_nobody(cut: Cut, spare: int, schemas: Schemas) -> None:
+    """Wherever the claim that met it was cut, its repeat says which it is and the next of the key can be claimed."""
+    async with a_store(schemas) as (store, scissors, url):
+        for number in range(TIMES):
+            await store.insert([new_task(f"{number} a", key=str(number)), new_task(f"{number} b", key=str(number))])
+            with connected() as connection:
+                spoiled = f"UPDATE {schema_of(url)}.oncetask_task SET errors = '[{{' WHERE id = '{number} a'"
+                connection.execute(spoiled.encode())
+            asked = a_claim(f"lease {number}", limit=1)
+            scissors.arm(cut, spare=spare)
+            with pytest.raises(StoreUnavailableError):
+                await store.claim(asked)
+            first = await store.claim(asked)
+            second = await store.claim(a_claim(f"another lease {number}", limit=1))
+            assert [task.id for task in (*first.tasks, *second.tasks)] == [f"{number} b"]
+
+    assert scissors.cuts == TIMES
+    assert Counter(rows(url, "right(id, 1), quarantined IS NOT NULL, lease_uid IS NOT NULL")) == {
+        ("a", True, False): TIMES,
+        ("b", False, True): TIMES,
+    }
 
 
 @pytest.mark.parametrize("cut", Cut)

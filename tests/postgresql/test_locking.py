@@ -8,6 +8,7 @@ from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.store import Claimed
 from oncetask_core.transition import Atom, Verdict
 from oncetask_sql.postgresql import PostgresqlStore
+from oncetask_sql.postgresql.location import located
 from tests.asynchronous import SOON, asynchronous
 from tests.postgresql.world import Schemas, a_transaction, connected, needs_server, opened, schema_of
 from tests.sql.world import HOUR, a_claim, new_task, settlement
@@ -142,6 +143,32 @@ async def test_a_key_whose_next_task_is_locked_is_seated_with_a_later_claim(sche
     assert answer.verdict is Verdict.APPLIED
     assert noted == [("DEFAULT", "parcel", "k")]
     assert [task.id for task in later.tasks] == ["b"]
+
+
+@asynchronous
+async def test_keys_that_somebody_is_seating_for_long_make_no_claim_fail(schemas: Schemas) -> None:
+    """What was noted stays noted, other tasks are claimed, and a later claim finds the key seated."""
+    url = schemas.new()
+    async with opened(url) as store:
+        await store.insert([new_task("a", key="k"), new_task("b", key="k"), new_task("c")])
+        (task, *_) = (await store.claim(a_claim("lease", limit=1))).tasks
+        with a_transaction(url) as other:
+            other.execute(LOCK, ("b",))
+            await store.apply([settlement(task)])
+        with a_transaction(url) as other:
+            other.execute("SELECT pg_advisory_xact_lock(%s, n) FROM generate_series(0, 255) AS n", (space_of(url),))
+            async with opened(url) as another:
+                during = await another.claim(a_claim("lease 2"))
+        async with opened(url) as another:
+            later = await another.claim(a_claim("lease 3"))
+
+    assert [task.id for task in during.tasks] == ["c"]
+    assert [task.id for task in later.tasks] == ["b"]
+
+
+def space_of(url: str) -> int:
+    """Return the first half of the numbers of the locks on keys."""
+    return located(url).names.lock_space
 
 
 @asynchronous
