@@ -4,11 +4,11 @@ Nothing here begins, commits or rolls back: the transaction is the caller's.
 """
 
 import re
+import sys
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from oncetask_core.errors import ConfigurationError
@@ -30,7 +30,7 @@ def is_async(session: object) -> bool:
     Raises:
         ConfigurationError: It is no session that we know.
     """
-    if isinstance(session, AsyncSession | AsyncConnection):
+    if _is_awaited_alchemy(session):
         return True
     if isinstance(session, Session | Connection) or _is_django(session):
         return False
@@ -72,7 +72,7 @@ async def run(session: Any, flow: Flow[T]) -> T:
             sql, values = flow.send(rows) if rows is not None else next(flow)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # what the flow returns
-        if isinstance(session, AsyncSession | AsyncConnection):
+        if _is_awaited_alchemy(session):
             result = await session.execute(_clause(sql), _plain(values))
             rows = [tuple(row) for row in result.fetchall()]
         else:
@@ -100,11 +100,8 @@ def after_commit(session: object, call: Callable[[], None]) -> None:
     """Call once after the next commit of the session, where the session can tell of it."""
     from sqlalchemy import event  # needed here alone
 
-    match session:
-        case AsyncSession():
-            event.listen(session.sync_session, "after_commit", lambda _: call(), once=True)
-        case Session():
-            event.listen(session, "after_commit", lambda _: call(), once=True)
+    if isinstance(session, Session) or isinstance(getattr(session, "sync_session", None), Session):
+        event.listen(getattr(session, "sync_session", session), "after_commit", lambda _: call(), once=True)
 
 
 def _clause(sql: str) -> TextClause:
@@ -125,21 +122,29 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dialect(session: Any) -> str:
-    match session:
-        case AsyncSession() | Session():
-            return str(session.get_bind().dialect.name)
-        case AsyncConnection() | Connection():
-            return str(session.dialect.name)
+    if isinstance(session, Session) or hasattr(session, "get_bind"):
+        return str(session.get_bind().dialect.name)
+    if isinstance(session, Connection) or _is_awaited_alchemy(session):
+        return str(session.dialect.name)
     return str(session.vendor) if _is_django(session) else "postgresql"
 
 
 def _is_autocommit(session: Any) -> bool:
     if _is_django(session):
         return not session.in_atomic_block and session.get_autocommit()
-    if isinstance(session, AsyncSession | Session | AsyncConnection | Connection):
+    if isinstance(session, Session | Connection) or _is_awaited_alchemy(session):
         return False
     return bool(session.autocommit) and session.info.transaction_status.name == "IDLE"
 
 
 def _is_django(session: object) -> bool:
     return hasattr(session, "vendor") and hasattr(session, "in_atomic_block")
+
+
+def _is_awaited_alchemy(session: object) -> bool:
+    """Return whether it is SQLAlchemy's AsyncSession or AsyncConnection.
+
+    Whoever has one has imported their module, which needs a package that not everybody installs.
+    """
+    module = sys.modules.get("sqlalchemy.ext.asyncio")
+    return module is not None and isinstance(session, (module.AsyncSession, module.AsyncConnection))
