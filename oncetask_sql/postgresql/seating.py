@@ -17,11 +17,15 @@ from oncetask_sql.schema import WAITING_FOR_SEAT
 from oncetask_sql.wording import Wording
 
 STRIPES: Final = 256
+PATIENCE: Final = "1s"
+"""How long stripes are waited for. Whoever has them waits for its commit alone, which a slow disk or a synchronous
+replica may hold up for longer than a write waits for a row."""
 _NAMED: Final = "unnest(%(kinds)s::text[], %(keys)s::text[])"
 _OF_TASKS: Final = """(SELECT DISTINCT kind, resource_key FROM oncetask_task
     WHERE env = %(env)s AND id = ANY (%(ids)s::text[]) AND resource_key IS NOT NULL)"""
 
 _NOTED: Final = "SELECT EXISTS (SELECT 1 FROM oncetask_later WHERE env = %(env)s)"
+_BE_PATIENT: Final = f"SELECT set_config('lock_timeout', '{PATIENCE}', true)"
 _LOCK: Final = f"""SELECT count(pg_advisory_xact_lock(%(space)s::int, stripe)) FROM (
     SELECT DISTINCT abs(hashtext(%(env)s || chr(31) || keys.kind || chr(31) || keys.key) % {STRIPES}) AS stripe
     FROM :keys AS keys (kind, key) ORDER BY 1) AS stripes""".replace("% 256", "%% 256")
@@ -84,7 +88,7 @@ def seat_tasks(wording: Wording, ids: Collection[str], *, clears: bool) -> list[
 
 def _statements(wording: Wording, keys: str, given: Mapping[str, Any], *, clears: bool) -> list[Statement]:
     values = {**wording.parameters(), **given, "space": wording.names.lock_space}
-    parts = (_LOCK, _CLEAR, _SEAT) if clears else (_LOCK, _SEAT)
+    parts = (_BE_PATIENT, _LOCK, _CLEAR, _SEAT) if clears else (_BE_PATIENT, _LOCK, _SEAT)
     return [(wording.render(part.replace(":keys", keys)), values) for part in parts]
 
 
