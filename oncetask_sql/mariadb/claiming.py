@@ -49,12 +49,13 @@ _NEAR: Final = f"""SELECT sequence, strict_order, wait_until <= %(at)s AND crash
     FROM oncetask_task FORCE INDEX (oncetask_task_wait)
     WHERE env = %(env)s AND kind = %(kind)s AND waiting_key = CAST(%(key)s AS BINARY) AND {WAITING_FOR_SEAT}
     AND (wait_until <= %(at)s OR strict_order <> 0) ORDER BY seat_at, sequence LIMIT %(limit)s"""
-_JOINING: Final = f"""SELECT {SELECTED} FROM oncetask_task FORCE INDEX (PRIMARY)
+_JOINING: Final = f"""SELECT {SELECTED} FROM oncetask_task FORCE INDEX (oncetask_task_sequence)
     WHERE sequence IN (%(rows)s) AND {WAITING_FOR_SEAT} AND wait_until <= %(at)s AND crashes = 0
     ORDER BY sequence FOR UPDATE SKIP LOCKED"""
-_LEASE: Final = """UPDATE oncetask_task FORCE INDEX (PRIMARY) SET lease_uid = %(lease)s, leased_by = %(leased_by)s,
-    leased_until = %(until)s, started_at = %(at)s, in_cleanup = is_cancelled, claims = claims + 1,
-    revision = revision + 1, epoch = %(epoch)s WHERE sequence IN (%(rows)s)"""
+_LEASE: Final = """UPDATE oncetask_task FORCE INDEX (oncetask_task_sequence)
+    SET lease_uid = %(lease)s, leased_by = %(leased_by)s, leased_until = %(until)s,
+    started_at = %(at)s, in_cleanup = is_cancelled, claims = claims + 1, revision = revision + 1, epoch = %(epoch)s
+    WHERE sequence IN (%(rows)s)"""
 _NEXT_DUE: Final = f"""SELECT wait_until FROM oncetask_task FORCE INDEX (oncetask_task_live)
     WHERE env = %(env)s AND kind = %(kind)s AND live_at > :now AND live_at <= {_LATEST} AND {FREE}
     ORDER BY live_at LIMIT 1"""

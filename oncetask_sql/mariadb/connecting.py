@@ -12,6 +12,9 @@ LOCK_SECONDS: Final = 1
 """How long a statement waits for a lock at most. Nobody waits for rows: locked ones are skipped. What is waited for are
 other transactions of ours, which are short."""
 IDLE_SECONDS: Final = 60
+"""How long a transaction of ours may stand still."""
+REST_SECONDS: Final = 86_400
+"""How long a connection may: servers like to end them sooner, and a write that meets that has an unknown outcome."""
 _MODE: Final = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 
 
@@ -39,6 +42,18 @@ async def connect(location: Location) -> asyncmy.connection.Connection:
     )
 
 
+async def largest_packet(connection: asyncmy.connection.Connection) -> int:
+    """Return how many bytes the server takes at once.
+
+    Raises:
+        asyncmy.errors.Error: The connection was lost.
+    """
+    cursor = connection.cursor()
+    await cursor.execute("SELECT @@max_allowed_packet")
+    ((number,),) = await cursor.fetchall()
+    return int(number)
+
+
 def _settings(location: Location) -> str:
     settings: dict[str, Any] = {
         "sql_mode": f"'{_MODE}'",
@@ -47,6 +62,7 @@ def _settings(location: Location) -> str:
         "lock_wait_timeout": max(1, round(location.statement_timeout)),
         "max_statement_time": location.statement_timeout,
         "idle_transaction_timeout": IDLE_SECONDS,
+        "wait_timeout": REST_SECONDS,
         "sql_notes": 0,
         "sql_safe_updates": 0,
         "completion_type": "'NO_CHAIN'",

@@ -37,7 +37,6 @@ _WAYS_OUT: Final = {
     1049: "Create the database, or name another one in the URL.",
     1142: "Grant this user what docs/mariadb.md lists, or let another user migrate.",
     1143: "Grant this user what docs/mariadb.md lists, or let another user migrate.",
-    1153: "Raise max_allowed_packet on the server, or keep payloads and results smaller.",
     1290: "The server takes no writes: a replica, or a fail-over in progress. Let the URL name the primary.",
     1665: "Set binlog_format to MIXED or ROW on the server: READ COMMITTED needs it.",
     1969: "The statement took longer than statement_timeout in the URL.",

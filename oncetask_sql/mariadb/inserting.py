@@ -32,7 +32,7 @@ _INSERT: Final = f"""SET STATEMENT innodb_lock_wait_timeout = 0 FOR
     INSERT INTO oncetask_task ({", ".join(BORN)}) VALUES """
 """Waits for nobody: an id may be kept by a transaction that stays open."""
 _KNOWN: Final = "SELECT id, kind, created_by FROM oncetask_task WHERE env = %(env)s AND id IN (%(ids)s)"
-_MOST_CHARACTERS: Final = 1_000_000
+_MOST_CHARACTERS: Final = 250_000
 """How long a statement of several rows becomes: servers bound its length."""
 
 

@@ -8,7 +8,7 @@ from asyncmy.connection import Connection
 
 from oncetask_core.errors import StoreError
 from oncetask_sql.mariadb import failures
-from oncetask_sql.mariadb.connecting import connect
+from oncetask_sql.mariadb.connecting import connect, largest_packet
 from oncetask_sql.mariadb.location import Location
 from oncetask_sql.mariadb.session import Session
 
@@ -84,7 +84,8 @@ class Lane:
         if self._session is None or not self._session.connection.connected:
             await self._drop()
             self._kept = kept(await connect(self._location))
-            self._session = Session(await anext(self._kept))
+            connection = await anext(self._kept)
+            self._session = Session(connection, packet=await largest_packet(connection))
         return self._session
 
     async def _drop(self) -> None:

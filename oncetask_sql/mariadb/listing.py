@@ -57,31 +57,49 @@ async def find(session: Session, wording: Wording, query: TaskQuery) -> Page:
 
 async def _rows(
     session: Session, wording: Wording, query: TaskQuery, *, moment: int, position: int | None
-) -> "list[Row]":
+) -> list[Row]:
     """Return the rows behind a position in order: a page and one more."""
     newest = query.order is TaskOrder.NEWEST
     statement = select(*_SELECTED).where(_condition(query.where, env=wording.env, moment=moment))
     if position is not None:
         statement = statement.where(table.c.sequence < position if newest else table.c.sequence > position)
     ordered = statement.order_by(table.c.sequence.desc() if newest else table.c.sequence)
-    return list(await session.rows(_compiled(wording, ordered.limit(query.limit + 1))))
+    return list(await session.rows(_compiled(wording, _hinted(ordered.limit(query.limit + 1), query.where))))
 
 
 async def count(session: Session, wording: Wording, where: TaskFilter) -> int:
     """Return how many tasks match; rows that were set aside do not count."""
     meant = _condition(where, env=wording.env, moment=await now(session, wording))
     statement = select(func.count()).select_from(table).where(meant, table.c.quarantined.is_(None))
-    ((number,),) = await session.rows(_compiled(wording, statement))
+    ((number,),) = await session.rows(_compiled(wording, _hinted(statement, where)))
     return int(number)
 
 
 def _condition(where: TaskFilter, *, env: str, moment: int) -> ColumnElement[bool]:
     """Return what the filter means, in words that name the columns of indexes too."""
     meant = condition(where, env=env, now=moment)
-    named = [literal_column("live_at").is_not(None)] if needs_live(where) else []
-    named += [literal_column("generator_at").is_not(None)] if where.generators and needs_live(where) else []
-    named += [literal_column("suspect_at").is_not(None)] if where.suspects and needs_live(where) else []
-    return and_(meant, *named)
+    if not needs_live(where):
+        return meant
+    columns = ["live_at", *(["generator_at"] if where.generators else []), *(["suspect_at"] if where.suspects else [])]
+    return and_(meant, *(literal_column(name).is_not(None) for name in columns))
+
+
+def _index(where: TaskFilter) -> str | None:
+    """Return the index of what is asked again and again; the server guesses wrong while it has no statistics."""
+    if where.ids is not None:
+        return "PRIMARY"
+    if where.run_out:
+        return "oncetask_task_leased"
+    if where.resource_key is not None:
+        return "oncetask_task_key"
+    if where.kinds is None or not needs_live(where):
+        return None
+    return "oncetask_task_generator" if where.generators else "oncetask_task_suspect" if where.suspects else None
+
+
+def _hinted(statement: Select[Any], where: TaskFilter) -> Select[Any]:
+    index = _index(where)
+    return statement if index is None else statement.with_hint(table, f"FORCE INDEX ({index})", "mysql")
 
 
 def _compiled(wording: Wording, statement: Select[Any]) -> Statement:

@@ -16,7 +16,7 @@ from oncetask_sql.wording import Wording
 
 _LOCK: Final = """SELECT sequence, id, lease_uid, :now FROM oncetask_task FORCE INDEX (oncetask_task_leased)
     WHERE env = %(env)s AND lease_uid IN (%(leases)s) FOR UPDATE SKIP LOCKED"""
-_EXTEND: Final = """UPDATE oncetask_task FORCE INDEX (PRIMARY)
+_EXTEND: Final = """UPDATE oncetask_task FORCE INDEX (oncetask_task_sequence)
     SET leased_until = GREATEST(leased_until, %(until)s) WHERE sequence IN (%(rows)s)"""
 _HELD: Final = """SELECT id, run_uid, lease_uid, is_cancelled FROM oncetask_task FORCE INDEX (oncetask_task_leased)
     WHERE env = %(env)s AND lease_uid IN (%(leases)s)"""

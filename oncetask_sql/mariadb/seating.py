@@ -29,16 +29,19 @@ _SEEN: Final = """SELECT named.kind, named.name, h.sequence, h.lease_uid IS NULL
     FROM (%(named)s) AS named
     LEFT JOIN oncetask_task AS h FORCE INDEX (oncetask_task_head)
         ON h.env = %(env)s AND h.kind = named.kind AND h.head_key = named.name
-    LEFT JOIN oncetask_task AS w FORCE INDEX (PRIMARY) ON w.sequence = (
+    LEFT JOIN oncetask_task AS w FORCE INDEX (oncetask_task_sequence) ON w.sequence = (
         SELECT first.sequence FROM oncetask_task AS first FORCE INDEX (oncetask_task_wait)
         WHERE first.env = %(env)s AND first.kind = named.kind AND first.waiting_key = named.raw
         ORDER BY first.seat_at, first.sequence LIMIT 1)"""
-_LOCK_HEADS: Final = f"""SELECT sequence FROM oncetask_task FORCE INDEX (PRIMARY)
+_LOCK_HEADS: Final = f"""SELECT sequence FROM oncetask_task FORCE INDEX (oncetask_task_sequence)
     WHERE sequence IN (%(heads)s) AND {FREE} AND head_key IS NOT NULL FOR UPDATE SKIP LOCKED"""
-_LOCK_NEXT: Final = f"""SELECT sequence FROM oncetask_task FORCE INDEX (PRIMARY)
+_LOCK_NEXT: Final = f"""SELECT sequence FROM oncetask_task FORCE INDEX (oncetask_task_sequence)
     WHERE sequence IN (%(waiting)s) AND {WAITING_FOR_SEAT} FOR UPDATE SKIP LOCKED"""
-_CLEAR: Final = """UPDATE oncetask_task FORCE INDEX (PRIMARY) SET head_key = NULL WHERE sequence IN (%(rows)s)"""
-_SEAT: Final = """UPDATE oncetask_task FORCE INDEX (PRIMARY) SET head_key = resource_key WHERE sequence IN (%(rows)s)"""
+_CLEAR: Final = (
+    """UPDATE oncetask_task FORCE INDEX (oncetask_task_sequence) SET head_key = NULL WHERE sequence IN (%(rows)s)"""
+)
+_SEAT: Final = """UPDATE oncetask_task FORCE INDEX (oncetask_task_sequence)
+    SET head_key = resource_key WHERE sequence IN (%(rows)s)"""
 _NOTE: Final = "INSERT INTO oncetask_later (env, kind, resource_key) VALUES "
 _NOTED: Final = "SELECT EXISTS (SELECT 1 FROM oncetask_later WHERE env = %(env)s)"
 _TAKE_NOTED: Final = """SELECT note, kind, resource_key FROM oncetask_later FORCE INDEX (oncetask_later_env)

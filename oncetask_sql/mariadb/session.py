@@ -16,8 +16,7 @@ BEGIN: Final = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSAC
 COMMIT: Final = "COMMIT"
 ROLLBACK: Final = "ROLLBACK"
 MOST_BYTES: Final = 4 * 1024 * 1024
-"""How much goes out in one round trip, unless a single statement is longer; the server's `max_allowed_packet` bounds
-what it takes at all."""
+"""How much goes out in one round trip, unless a single statement is longer."""
 
 
 class Session:
@@ -25,14 +24,16 @@ class Session:
 
     Args:
         connection: The connection.
+        packet: How many bytes the server takes at once: its `max_allowed_packet`.
 
     Attributes:
         round_trips: How often the server was waited for.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, packet: int) -> None:
         self.connection = connection
         self.round_trips = 0
+        self._longest = packet - 1  # the first byte says what it is
 
     async def rows(self, sql: Statement) -> Sequence[Row]:
         """Run a statement and return its rows."""
@@ -42,10 +43,13 @@ class Session:
         """Run statements one after the other in a single round trip; return the rows of each.
 
         The first that fails ends the batch and raises; a transaction that was begun is rolled back.
+
+        Raises:
+            ValueError: A statement is longer than the server takes, or holds lone surrogates.
         """
         results: list[Sequence[Row]] = []
         try:
-            for text in _packed(statements):
+            for text in self._packed(statements):
                 results += await self._ask(text)
         except BaseException:
             await self.abandon()
@@ -64,9 +68,9 @@ class Session:
         """Roll the transaction back, if there is one."""
         if self.connection.connected:
             with contextlib.suppress(MySQLError):  # a connection that cannot even do this is of no use any more
-                await self._ask(ROLLBACK)
+                await self._ask(ROLLBACK.encode())
 
-    async def _ask(self, text: str) -> list[Sequence[Row]]:
+    async def _ask(self, text: bytes) -> list[Sequence[Row]]:
         self.round_trips += 1
         cursor = self.connection.cursor()
         await cursor.execute(text)
@@ -75,16 +79,21 @@ class Session:
             results.append(await cursor.fetchall())
         return results
 
-
-def _packed(statements: Iterable[Statement]) -> Iterator[str]:
-    """Yield the statements joined, as many together as fit."""
-    waiting: list[str] = []
-    size = 0
-    for one in statements:
-        if waiting and size + len(one) > MOST_BYTES:
-            yield ";".join(waiting)
-            waiting, size = [], 0
-        waiting.append(one)
-        size += len(one)
-    if waiting:
-        yield ";".join(waiting)
+    def _packed(self, statements: Iterable[Statement]) -> Iterator[bytes]:
+        """Yield the statements joined, as many together as fit."""
+        waiting: list[bytes] = []
+        size = 0
+        for one in statements:
+            text = one.encode()
+            if len(text) > self._longest:
+                raise ValueError(
+                    f"it takes {len(text)} bytes, and the server's max_allowed_packet is {self._longest + 1}: "
+                    "raise that, or keep payloads and results smaller"
+                )
+            size += len(text) + 1
+            if waiting and size > min(MOST_BYTES, self._longest):
+                yield b";".join(waiting)
+                waiting, size = [], len(text) + 1
+            waiting.append(text)
+        if waiting:
+            yield b";".join(waiting)

@@ -20,7 +20,7 @@ from oncetask_sql.wording import Wording
 _ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Encoded against this time, a time that is relative to the store's becomes the distance to it."""
 _LOCK: Final = """SELECT sequence, id, kind, resource_key, run_uid, lease_uid, epoch, revision, leased_until, :now
-    FROM oncetask_task FORCE INDEX (oncetask_task_id)
+    FROM oncetask_task FORCE INDEX (PRIMARY)
     WHERE env = %(env)s AND id IN (%(ids)s) ORDER BY id FOR UPDATE SKIP LOCKED"""
 EXISTING: Final = "SELECT id FROM oncetask_task WHERE env = %(env)s AND id IN (%(ids)s)"
 """Those of the tasks that exist, locked or not."""

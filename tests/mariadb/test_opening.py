@@ -12,7 +12,7 @@ from oncetask_core.errors import SchemaError, StoreError, StoreUnavailableError
 from oncetask_sql.mariadb import open_mariadb
 from tests.asynchronous import asynchronous
 from tests.mariadb.world import SERVER, Databases, a_user, needs_server, run
-from tests.sql.world import new_task
+from tests.sql.world import HOUR, a_claim, new_task, settlement
 
 pytestmark = needs_server
 
@@ -107,9 +107,13 @@ async def test_a_prefix_keeps_installations_apart(databases: Databases) -> None:
     for store in stores:
         await store.migrate()
         await store.open()
-    await stores[0].insert([new_task("a")])
+    await stores[0].insert([new_task("a", key="k"), new_task("b", key="k")])
+    (task,) = (await stores[0].claim(a_claim("lease"))).tasks
+    await stores[0].renew({"lease": HOUR})
+    await stores[0].apply([settlement(task)])
 
-    assert [len((await store.get(["a"])).tasks) for store in stores] == [1, 0]
+    assert [len((await store.get(["a", "b"])).tasks) for store in stores] == [2, 0]
+    assert [len((await store.claim(a_claim("lease 2"))).tasks) for store in stores] == [1, 0]
     for store in stores:
         await store.close()
 

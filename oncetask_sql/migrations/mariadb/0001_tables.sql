@@ -63,8 +63,8 @@ CREATE TABLE IF NOT EXISTS oncetask_task (
             AND head_key IS NULL THEN CAST(resource_key AS BINARY) END) PERSISTENT,
     member_key VARBINARY(512) GENERATED ALWAYS AS
         (CASE WHEN head_key IS NULL AND lease_uid IS NOT NULL THEN CAST(resource_key AS BINARY) END) PERSISTENT,
-    PRIMARY KEY (sequence),
-    UNIQUE KEY oncetask_task_id (env, id),
+    PRIMARY KEY (env, id),
+    UNIQUE KEY oncetask_task_sequence (sequence),
     UNIQUE KEY oncetask_task_head (env, kind, head_key),
     KEY oncetask_task_ready (env, kind, ready_at, sequence),
     KEY oncetask_task_low (env, kind, low_at, sequence),
