@@ -24,14 +24,17 @@ _numbers = itertools.count(1)
 class PostgresqlSpace:
     """One schema, and a connection of its own to look into it."""
 
-    def __init__(self, schema: str, clock: Clock | None, connection: psycopg.AsyncConnection[DictRow]) -> None:
+    def __init__(
+        self, schema: str, clock: Clock | None, connection: psycopg.AsyncConnection[DictRow], *, options: str
+    ) -> None:
         self._schema = schema
+        self._url = f"{URL}?schema={schema}{options}"
         self._clock = clock
         self._connection = connection
 
     def store(self, env: str) -> TaskStore:
         """Return another instance on the schema."""
-        return open_postgresql(f"{URL}?schema={self._schema}", env=env, clock=self._clock)
+        return open_postgresql(self._url, env=env, clock=self._clock)
 
     async def read(self, env: str) -> Sequence[RawTask]:
         """Return the rows of an environment."""
@@ -46,16 +49,19 @@ class PostgresqlSpace:
 
 
 class PostgresqlHarness:
-    """Binds the PostgreSQL store."""
+    """Binds the PostgreSQL store, with more options of its URL."""
 
     capabilities = frozenset({INJECTED_CLOCK, SEATS, SPOILED_RECORDS})
+
+    def __init__(self, *, options: str = "") -> None:
+        self._options = options
 
     @asynccontextmanager
     async def space(self, clock: Clock | None) -> AsyncIterator[Space]:
         """Return a schema that is removed afterwards."""
         schema = f"case_{os.getpid()}_{next(_numbers)}"
         async with await psycopg.AsyncConnection.connect(URL, autocommit=True, row_factory=dict_row) as connection:
-            yield PostgresqlSpace(schema, clock, connection)
+            yield PostgresqlSpace(schema, clock, connection, options=self._options)
             await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncClientCursor, AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from oncetask_sql.codec import Row
@@ -55,12 +55,10 @@ class Session:
         """
         self.round_trips += 1
         try:
-            async with self.connection.pipeline():
-                cursors = [await self.connection.execute(sql, values) for sql, values in statements]
+            return await (self._in_pipeline(statements) if self._is_kept else self._in_one_query(statements))
         except BaseException:
             await self._roll_back()
             raise
-        return [await cursor.fetchall() if cursor.description is not None else [] for cursor in cursors]
 
     async def begin(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Begin a transaction and run its first statements; the next batch goes on with it."""
@@ -76,6 +74,26 @@ class Session:
         """Roll the transaction back."""
         self.round_trips += 1
         await self._roll_back()
+
+    async def _in_pipeline(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        async with self.connection.pipeline():
+            cursors = [await self.connection.execute(sql, values) for sql, values in statements]
+        return [await cursor.fetchall() if cursor.description is not None else [] for cursor in cursors]
+
+    async def _in_one_query(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements as the text of one query, which a pooler sees begin and end.
+
+        The driver ends a pipeline with a flush after the last synchronisation. A pooler that has seen the transaction
+        end hands a connection of the server to whoever sends anything, and gets it back only after the next query.
+        """
+        async with AsyncClientCursor(self.connection) as cursor:
+            text = ";\n".join([cursor.mogrify(sql, values) for sql, values in statements])
+            await cursor.execute(text)
+            replies = []
+            for _ in statements:
+                replies.append(await cursor.fetchall() if cursor.description is not None else [])
+                cursor.nextset()
+        return replies
 
     async def _roll_back(self) -> None:
         status = self.connection.info.transaction_status

@@ -1,12 +1,14 @@
 """The negative controls: claims that cannot work."""
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import asyncmy
 import psycopg
+from asyncmy.errors import OperationalError
 
 from oncetask_core.claims import Claim
 from oncetask_core.store import Claimed, TaskStore
@@ -93,7 +95,12 @@ class MariadbNotExistsClaims:
         """Claim what no other claim has locked and nobody seems to hold, then read what was claimed."""
         if self._connection is None:
             self._connection = await connect(located(self._url))
-        cursor = self._connection.cursor()
+        with contextlib.suppress(OperationalError):  # a deadlock: the server has rolled this claim back
+            await self._claim(self._connection.cursor(), claim)
+        return await self._store.claim(claim)
+
+    @staticmethod
+    async def _claim(cursor: asyncmy.cursors.Cursor, claim: Claim) -> None:
         await cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         await cursor.execute("START TRANSACTION")
         await cursor.execute(
@@ -110,7 +117,6 @@ class MariadbNotExistsClaims:
                 (claim.lease_uid, claim.leased_by, sequence),
             )
         await cursor.execute("COMMIT")
-        return await self._store.claim(claim)
 
     async def close(self) -> None:
         """Close both connections."""
