@@ -1,16 +1,25 @@
-"""`python -m benchmarks [--tasks N] [--probes N] [--runs N]`: drains and latencies beside the raw limit."""
+"""`python -m benchmarks [STORE ...] [--tasks N] [--probes N] [--runs N]`: drains and latencies beside the raw limit."""
 
 import argparse
 import asyncio
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.places import MemoryPlaces, Places, PostgresqlPlaces, SqlitePlaces
-from benchmarks.workload import create_rate, drain_rate, median, percentile, pickup_latencies
-from tools.servers import ServerMissingError, running_postgresql
+from benchmarks.drains import drain_rate, drain_rate_of_processes, rate_beside_hot_key
+from benchmarks.places import MariadbPlaces, MemoryPlaces, Places, PostgresqlPlaces, SqlitePlaces
+from benchmarks.workload import create_rate, median, percentile, pickup_latencies
+from tools.servers import ServerMissingError, running_mariadb, running_postgresql
 
 KEYS = 1000
+STORES = {
+    "memory": "memory",
+    "sqlite": "SQLite (synchronous=FULL)",
+    "postgresql": "PostgreSQL (fsync)",
+    "mariadb": "MariaDB (fsync)",
+}
 
 
 class Size(Protocol):
@@ -22,37 +31,77 @@ class Size(Protocol):
 
 
 def main() -> None:
-    """Print a table."""
+    """Print a table for each store."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("stores", nargs="*", default=list(STORES), metavar="STORE", help=", ".join(STORES))
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--probes", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3)
     size = parser.parse_args()
-    measure("memory", MemoryPlaces(), size)
-    with tempfile.TemporaryDirectory(prefix="oncetask-benchmarks-") as folder:
-        measure("sqlite (FULL)", SqlitePlaces(Path(folder)), size)
-    try:
-        with running_postgresql(durable=True, own=True) as server:
-            measure("postgresql (fsync)", PostgresqlPlaces(server.url), size)
-    except ServerMissingError as error:
-        print(f"postgresql left out: {error}")
+    for store in size.stores:
+        try:
+            with opened(store) as places:
+                print(STORES[store], flush=True)
+                measure(places, size)
+        except ServerMissingError as error:
+            print(f"  left out: {error}")
 
 
-def measure(name: str, places: Places, size: Size) -> None:
-    """Print the figures of one store; medians of the runs."""
-    drained, keyed, raw = [], [], []
+@contextmanager
+def opened(store: str) -> Iterator[Places]:
+    """Yield where tasks of a store are kept; its server is a new one that writes durably."""
+    match store:
+        case "memory":
+            yield MemoryPlaces()
+        case "sqlite":
+            with tempfile.TemporaryDirectory(prefix="oncetask-benchmarks-") as folder:
+                yield SqlitePlaces(Path(folder))
+        case "postgresql":
+            with running_postgresql(durable=True, own=True) as server:
+                yield PostgresqlPlaces(server.url)
+        case _:
+            with running_mariadb(durable=True, own=True) as server:
+                yield MariadbPlaces(server)
+
+
+def measure(places: Places, size: Size) -> None:
+    """Print the figures of one store; medians of runs that take turns, so that a change of the machine meets all."""
+    tasks = size.tasks
+    drains = _drains(places, tasks)
+    raw: list[float] = []
+    rates: dict[str, list[float]] = {what: [] for what in drains}
     for _ in range(size.runs):
-        drained.append(asyncio.run(drain_rate(places.filled(size.tasks), size.tasks)))
-        raw.append(places.raw_rate(size.tasks))
-        keyed.append(asyncio.run(drain_rate(places.filled(size.tasks, keys=KEYS), size.tasks)))
-    created = median([asyncio.run(create_rate(places.fresh(), max(size.tasks // 10, 1))) for _ in range(size.runs)])
-    latencies = [latency * 1000 for latency in asyncio.run(pickup_latencies(places.fresh(), size.probes))]
+        raw.append(places.raw_rate(tasks))
+        for what, drain in drains.items():
+            rates[what].append(drain())
     limit = median(raw)
-    print(f"{name}: raw {limit:,.0f} /s")
-    for what, rate in ((f"drain of {size.tasks}, 1 process", median(drained)), (f"over {KEYS} keys", median(keyed))):
-        print(f"  {what:<30}{rate:>10,.0f} /s   ratio {rate / limit:.2f}")
-    print(f"  {'create one by one':<30}{created:>10,.0f} /s")
-    print(f"  {'pickup latency p50 / p99':<30}{median(latencies):>10.2f} ms / {percentile(latencies, 0.99):.2f} ms")
+    print(f"  {'raw limit':<44}{limit:>10,.0f} /s")
+    for what, found in rates.items():
+        print(f"  {what:<44}{median(found):>10,.0f} /s   ratio {median(found) / limit:.2f}")
+    created = median([asyncio.run(create_rate(places.fresh(), max(tasks // 10, 1))) for _ in range(size.runs)])
+    print(f"  {'create one by one':<44}{created:>10,.0f} /s")
+    latencies = [latency * 1000 for latency in asyncio.run(pickup_latencies(places.fresh(), size.probes))]
+    figures = f"{median(latencies):>10.2f} ms / {percentile(latencies, 0.99):.2f} ms"
+    print(f"  {'pickup latency p50 / p99':<44}{figures}", flush=True)
+
+
+def _drains(places: Places, tasks: int) -> dict[str, Callable[[], float]]:
+    """Return what is measured beside the raw limit."""
+
+    def processes(*keys: int) -> float:
+        return drain_rate_of_processes(str(places.filled(tasks, *keys)), tasks, processes=2)
+
+    drains: dict[str, Callable[[], float]] = {
+        f"drain of {tasks}": lambda: asyncio.run(drain_rate(places.filled(tasks, 0), tasks)),
+        f"over {KEYS} keys": lambda: asyncio.run(drain_rate(places.filled(tasks, KEYS), tasks)),
+        f"beside {tasks} older ones of one key": lambda: asyncio.run(
+            rate_beside_hot_key(places.filled(tasks, 1, 0), tasks)
+        ),
+    }
+    if places.shared:
+        drains["2 processes"] = lambda: processes(0)
+        drains[f"2 processes, over {KEYS} keys"] = lambda: processes(KEYS)
+    return drains
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import psycopg
 
+from oncetask_sql.mariadb.connecting import connect
+from oncetask_sql.mariadb.location import located
+
 BATCH = 200
 
 
@@ -93,6 +96,44 @@ def postgresql_rate(url: str, schema: str, tasks: int, *, kind: str) -> float:
             connection.execute(settle, ("{" + ",".join(row[1] for row in rows) + "}", "x"))
             done += len(rows)
         seconds = time.perf_counter() - began
+    if done != tasks:
+        raise AssertionError(f"{tasks - done} tasks were left")
+    return tasks / seconds
+
+
+_MARIADB_READY = """SELECT * FROM oncetask_task FORCE INDEX (oncetask_task_ready)
+    WHERE env = 'DEFAULT' AND kind = %s AND ready_at <= %s AND outcome IS NULL AND lease_uid IS NULL
+    ORDER BY ready_at, sequence LIMIT %s FOR UPDATE SKIP LOCKED"""
+_MARIADB_CLAIM = """UPDATE oncetask_task SET lease_uid = 'x', leased_until = 0, claims = claims + 1
+    WHERE env = 'DEFAULT' AND id IN %s"""
+_MARIADB_SETTLE = """UPDATE oncetask_task SET lease_uid = NULL, leased_until = NULL, outcome = 'completed', done_at = 1
+    WHERE env = 'DEFAULT' AND id IN %s AND lease_uid = 'x'"""
+
+
+async def mariadb_rate(url: str, tasks: int, *, kind: str) -> float:
+    """Return tasks per second through the tables of a store by hand: lock and claim a batch, complete it.
+
+    Args:
+        url: The database in which the tasks wait.
+        tasks: How many.
+        kind: Their kind.
+    """
+    connection = await connect(located(url))
+    cursor = connection.cursor()
+    done = 0
+    began = time.perf_counter()
+    while True:
+        await cursor.execute("START TRANSACTION")
+        await cursor.execute(_MARIADB_READY, (kind, 2**62, BATCH))
+        ids = [row[1] for row in await cursor.fetchall()]
+        if not ids:
+            break
+        await cursor.execute(_MARIADB_CLAIM, (tuple(ids),))
+        await cursor.execute("COMMIT")
+        await cursor.execute(_MARIADB_SETTLE, (tuple(ids),))
+        done += len(ids)
+    seconds = time.perf_counter() - began
+    await connection.ensure_closed()
     if done != tasks:
         raise AssertionError(f"{tasks - done} tasks were left")
     return tasks / seconds

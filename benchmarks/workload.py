@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from oncetask import OnceTask, TaskData, TaskFilter, TaskManager, TaskStore
+from oncetask import OnceTask, TaskData, TaskManager, TaskStore
 
 SLOTS = 200
 
@@ -53,27 +53,13 @@ def make_manager(url: TaskStore | str) -> TaskManager:
     return manager
 
 
-async def fill(url: TaskStore | str, tasks: int, *, keys: int = 0) -> None:
-    """Create tasks, over so many keys, or without any."""
+async def fill(url: TaskStore | str, tasks: int, *, keys: int) -> None:
+    """Create tasks, over so many keys, or with 0 without any."""
     manager = make_manager(url)
     payloads = [Keyed(number, keys) if keys else Nothing(f"n{number}") for number in range(tasks)]
     for start in range(0, tasks, 1000):
         await manager.create_tasks(payloads[start : start + 1000])
     await manager.close()
-
-
-async def drain_rate(url: TaskStore | str, tasks: int) -> float:
-    """Return tasks per second from the first claim until no task is left, the tasks being there before."""
-    manager = make_manager(url)
-    await manager.count_tasks()
-    began = time.perf_counter()
-    await manager.drain()
-    seconds = time.perf_counter() - began
-    left = await manager.count_tasks(TaskFilter(live=True))
-    await manager.close()
-    if left:
-        raise AssertionError(f"{left} tasks were left")
-    return tasks / seconds
 
 
 async def create_rate(url: TaskStore | str, tasks: int) -> float:

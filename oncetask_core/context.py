@@ -32,6 +32,19 @@ class TaskContext(Generic[P]):
         attempt: Which attempt of the first task this is, counted from 1.
     """
 
+    __slots__ = (
+        "_cancelled_ids",
+        "_completed_ids",
+        "_completer",
+        "_lost",
+        "_report",
+        "_stop_event",
+        "_stopped",
+        "attempt",
+        "resources",
+        "tasks",
+    )
+
     def __init__(
         self,
         tasks: tuple[OnceTask[P], ...],

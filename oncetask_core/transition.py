@@ -31,7 +31,7 @@ class Event(StrEnum):
     TICK = "tick"
 
 
-class Guard(msgspec.Struct, frozen=True, kw_only=True):
+class Guard(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Under which circumstances a transition may be written.
 
     A holder's guard names the lease; everybody else's names the revision that was decided on. A
@@ -40,6 +40,9 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     run_uid: str
+    kind: str
+    resource_key: str | None
+    """The task's kind and key, which its run never changes: whose seat a store may have to move."""
     lease_uid: str | None = None
     """The lease that must hold the task."""
     epoch: int | None = None
@@ -79,7 +82,7 @@ class Patch(TypedDict, total=False):
     slots_used: int
 
 
-class Transition(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """One guarded change of one task."""
 
     event: Event
@@ -92,7 +95,7 @@ class Transition(msgspec.Struct, frozen=True):
         return self.event is not Event.PROGRESS
 
 
-class Atom(msgspec.Struct, frozen=True):
+class Atom(msgspec.Struct, frozen=True, gc=False):
     """Transitions and inserts that happen together or not at all.
 
     An insert whose id exists does not void its atom: it is reported as existing, as `insert` would.
@@ -122,7 +125,7 @@ class Inserted(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a store says about one atom; answers stand in the order of the atoms."""
 
     verdict: Verdict

@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 
 from broken.plain import PlainStore, Task
+from oncetask_core.decisions import deletion
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Guard, Inserted, Verdict, judge
 
@@ -15,7 +16,7 @@ class DeletesUnguarded(PlainStore):
 
     def delete_one(self, guard: Guard, now: datetime) -> Verdict:
         task = self.one(guard.id)
-        current = guard if task is None else Guard(id=task.id, run_uid=task.run_uid, revision=task.revision)
+        current = guard if task is None else deletion(task)
         return super().delete_one(current, now)
 
 

@@ -38,17 +38,34 @@ def settled(task: OnceTask[object]) -> Patch:
 
 def grant_of(task: OnceTask[object]) -> Guard:
     """Return the guard of a write that the holder may make whatever else happened to this record."""
-    return Guard(id=task.id, run_uid=task.run_uid, lease_uid=task.lease_uid, epoch=task.epoch)
+    return Guard(
+        id=task.id,
+        run_uid=task.run_uid,
+        kind=task.kind,
+        resource_key=task.resource_key,
+        lease_uid=task.lease_uid,
+        epoch=task.epoch,
+    )
 
 
 def held(task: OnceTask[object]) -> Guard:
     """Return the guard of a decision that the holder made on this record."""
-    return Guard(id=task.id, run_uid=task.run_uid, lease_uid=task.lease_uid, epoch=task.epoch, revision=task.revision)
+    return Guard(
+        id=task.id,
+        run_uid=task.run_uid,
+        kind=task.kind,
+        resource_key=task.resource_key,
+        lease_uid=task.lease_uid,
+        epoch=task.epoch,
+        revision=task.revision,
+    )
 
 
 def decided_on(task: OnceTask[object]) -> Guard:
     """Return the guard of a decision that anybody else made on this record."""
-    return Guard(id=task.id, run_uid=task.run_uid, revision=task.revision)
+    return Guard(
+        id=task.id, run_uid=task.run_uid, kind=task.kind, resource_key=task.resource_key, revision=task.revision
+    )
 
 
 def wait(delay: timedelta, *, priority: int) -> Patch:

@@ -22,7 +22,7 @@ from oncetask_core.task import OnceTask
 from oncetask_core.transition import Event, Patch, Transition
 
 
-class Success(msgspec.Struct, frozen=True):
+class Success(msgspec.Struct, frozen=True, gc=False):
     """The handler returned."""
 
     result: str | None = None
@@ -44,13 +44,13 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the handler asked not to be tried again."""
 
 
-class Snoozed(msgspec.Struct, frozen=True):
+class Snoozed(msgspec.Struct, frozen=True, gc=False):
     """The handler asked to be run again later; nothing is charged."""
 
     delay: timedelta
 
 
-class Released(msgspec.Struct, frozen=True):
+class Released(msgspec.Struct, frozen=True, gc=False):
     """The worker gives the task back unfinished; nothing is charged."""
 
 

@@ -74,8 +74,12 @@ class Claimer:
             found |= await self._claim_others(handlers)
         return found
 
-    def freed(self, task: OnceTask[object]) -> None:
-        """Note that a slot is free again."""
+    def note_free_slot(self) -> None:
+        """Note that a slot is free again: the last claim may have left something for it."""
+        self.hungry = self.hungry or self._was_full
+
+    def note_settled(self, task: OnceTask[object]) -> None:
+        """Note that the store knows how a task ended: its key may be free for the next one."""
         self.quiet.end(task.id)
         self.hungry = self.hungry or self._was_full or task.resource_key is not None
 

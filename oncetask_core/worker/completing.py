@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from oncetask_core.decisions import Success, conclude
 from oncetask_core.errors import ConfigurationError
-from oncetask_core.handlers import Handler
+from oncetask_core.registry import Registry
 from oncetask_core.store import CallerTransactions, Decide, TaskStore
 from oncetask_core.task import OnceTask
 
@@ -25,17 +25,17 @@ def caller_transactions(store: TaskStore) -> CallerTransactions:
 
 
 class Completer:
-    """Completes tasks of one kind on sessions of their handler.
+    """Completes tasks on sessions of their handlers.
 
     Args:
         store: Where they are.
-        handler: Their kind.
+        registry: Their kinds.
         chance: Where jitter comes from.
     """
 
-    def __init__(self, store: TaskStore, handler: Handler, *, chance: Callable[[], float]) -> None:
+    def __init__(self, store: TaskStore, registry: Registry, *, chance: Callable[[], float]) -> None:
         self._store = store
-        self._handler = handler
+        self._registry = registry
         self._chance = chance
 
     async def complete(self, session: object, task: OnceTask[object], result: str | None) -> None:
@@ -53,7 +53,9 @@ class Completer:
         store.settle_in_now(session, task, self._decide(result))
 
     def _decide(self, result: str | None) -> Decide:
-        return lambda task: conclude(task, Success(result), self._handler.rules, chance=self._chance())
+        return lambda task: conclude(
+            task, Success(result), self._registry.require(task.kind).rules, chance=self._chance()
+        )
 
 
 def _wrong(session: object, called: str, other: str) -> ConfigurationError:

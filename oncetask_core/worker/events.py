@@ -28,7 +28,7 @@ class EventName(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
+class TaskEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One event. Hooks get it on the worker's event loop and must return quickly."""
 
     name: EventName

@@ -37,7 +37,7 @@ _OUTCOMES = {
 class Batch:
     """What takes one slot: a task, or the members of a group; its runs follow each other."""
 
-    __slots__ = ("handler", "has_begun", "outstanding", "runs", "task")
+    __slots__ = ("handler", "has_begun", "has_ended", "outstanding", "runs", "task")
 
     def __init__(self, handler: Handler, runs: Sequence[Run]) -> None:
         self.handler = handler
@@ -45,6 +45,7 @@ class Batch:
         self.outstanding = {task_id for run in runs for task_id in run.tasks}
         self.task: asyncio.Task[None] | None = None
         self.has_begun = False
+        self.has_ended = False
 
 
 class Launcher:
@@ -60,7 +61,8 @@ class Launcher:
         events: The hooks.
         seams: The clock.
         resources: What handlers share.
-        on_free: Called when a slot is free again, with the ids of its batch and whether it held a key.
+        on_ended: Called when the handlers of a slot have ended: the slot is free.
+        on_settled: Called when the store has answered for all tasks of a slot, with the last of them.
         is_ending: Whether the event loop is being taken down around the worker.
     """
 
@@ -76,10 +78,11 @@ class Launcher:
         events: Events,
         seams: Seams,
         resources: Mapping[str, object],
-        on_free: Callable[[OnceTask[object]], None],
+        on_ended: Callable[[], None],
+        on_settled: Callable[[OnceTask[object]], None],
         is_ending: Callable[[], bool],
     ) -> None:
-        self._store = store
+        self._completer = Completer(store, registry, chance=seams.chance)
         self._registry = registry
         self._executor = executor
         self._settler = settler
@@ -88,7 +91,8 @@ class Launcher:
         self._events = events
         self._seams = seams
         self._resources = resources
-        self._on_free = on_free
+        self._on_ended = on_ended
+        self._on_settled = on_settled
         self._is_ending = is_ending
         self.slots = SlotTable()
         self.batches: set[Batch] = set()
@@ -119,7 +123,7 @@ class Launcher:
             known,
             resources=self._resources,
             report=self._settler.add_progress,
-            completer=Completer(self._store, handler, chance=self._seams.chance),
+            completer=self._completer,
             threaded=call is not None and not call.is_async,
         )
         return Run(known, handler=handler, context=context, is_cleanup=is_cleanup)
@@ -137,10 +141,17 @@ class Launcher:
             for task_id, task in members.items():
                 if task_id in reports:
                     confirms = task_id in run.context.completed_ids
-                    settled = self._settled_of(batch)
+                    settled = partial(self._settled, batch=batch)
                     self._settler.add(Settlement(task, reports[task_id], run.handler, settled, confirms=confirms))
                 else:
                     self._lost(batch, task)
+        self._end(batch)
+
+    def _end(self, batch: Batch) -> None:
+        if batch in self.batches:
+            batch.has_ended = True
+            self.slots.leave(batch.handler.kind)
+            self._on_ended()
 
     def _check_end(self, batch: Batch, ended: asyncio.Task[None]) -> None:
         """Free the slot of a batch that a fault of our own ended, or the end of the event loop before it had begun."""
@@ -172,28 +183,25 @@ class Launcher:
         finally:
             self._deadlines.remove(run)
 
-    def _settled_of(self, batch: Batch) -> Callable[[Settlement, Verdict, Transition], None]:
-        def settled(settlement: Settlement, verdict: Verdict, transition: Transition) -> None:
-            if settlement.task.id not in batch.outstanding:
-                return  # given back meanwhile: its handler ignored being cancelled and ended later
-            if verdict in (Verdict.APPLIED, Verdict.ALREADY):
-                if verdict is Verdict.ALREADY and settlement.confirms:
-                    self._events.emit(EventName.COMPLETED, settlement.task)
-                else:
-                    self._announce(settlement, transition)
-                self._finish(batch, settlement.task)
-            elif verdict is Verdict.BROKEN:
-                self._book.give_up(settlement.task)
-                logger.error(
-                    "task %s cannot be settled; its lease is left to run out",
-                    settlement.task.id,
-                    extra={"task_id": settlement.task.id},
-                )
-                self._finish(batch, settlement.task)
+    def _settled(self, settlement: Settlement, verdict: Verdict, transition: Transition, *, batch: Batch) -> None:
+        if settlement.task.id not in batch.outstanding:
+            return  # given back meanwhile: its handler ignored being cancelled and ended later
+        if verdict in (Verdict.APPLIED, Verdict.ALREADY):
+            if verdict is Verdict.ALREADY and settlement.confirms:
+                self._events.emit(EventName.COMPLETED, settlement.task)
             else:
-                self._lost(batch, settlement.task)
-
-        return settled
+                self._announce(settlement, transition)
+            self._finish(batch, settlement.task)
+        elif verdict is Verdict.BROKEN:
+            self._book.give_up(settlement.task)
+            logger.error(
+                "task %s cannot be settled; its lease is left to run out",
+                settlement.task.id,
+                extra={"task_id": settlement.task.id},
+            )
+            self._finish(batch, settlement.task)
+        else:
+            self._lost(batch, settlement.task)
 
     def _announce(self, settlement: Settlement, transition: Transition) -> None:
         outcome = transition.patch.get("outcome")
@@ -216,8 +224,8 @@ class Launcher:
         batch.outstanding.discard(task.id)
         if not batch.outstanding and batch in self.batches:
             self.batches.discard(batch)
-            self.slots.give_back(batch.handler.kind)
-            self._on_free(task)
+            self.slots.forget(batch.handler.kind, ended=batch.has_ended)
+            self._on_settled(task)
 
     def stop_all(self, reason: StopReason) -> None:
         """Ask every handler to stop."""
@@ -244,7 +252,7 @@ class Launcher:
 
     def _release(self, batch: Batch, run: Run) -> None:
         for task in list(run.tasks.values()):
-            self._settler.add(Settlement(task, Released(), run.handler, self._settled_of(batch)))
+            self._settler.add(Settlement(task, Released(), run.handler, partial(self._settled, batch=batch)))
 
 
 def grouped(tasks: Iterable[OnceTask[object]], registry: Registry) -> list[list[OnceTask[object]]]:

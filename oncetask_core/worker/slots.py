@@ -21,27 +21,38 @@ class Demand(msgspec.Struct, frozen=True):
 
 
 class SlotTable:
-    """Counts the handler calls that run, per kind."""
+    """Counts the handler calls per kind: those that run, and those that ended and wait for the store's answer.
+
+    A call that ended leaves its slot to the next one, so that the store is asked for more while it is told the outcome.
+    No more calls wait for its answer than may run: where the store does not keep up, nothing is claimed.
+    """
 
     def __init__(self) -> None:
-        self._used: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
+        self._ending: Counter[str] = Counter()
 
     @property
     def used(self) -> int:
-        """How many calls run, their settling included."""
-        return self._used.total()
+        """How many calls run or wait for the store's answer."""
+        return self._running.total() + self._ending.total()
 
     def take(self, kind: str) -> None:
         """Occupy a slot."""
-        self._used[kind] += 1
+        self._running[kind] += 1
 
-    def give_back(self, kind: str) -> None:
-        """Free a slot."""
-        self._used[kind] -= 1
+    def leave(self, kind: str) -> None:
+        """Free the slot of a call that has ended; the store's answer is awaited."""
+        self._running[kind] -= 1
+        self._ending[kind] += 1
 
-    def has_free(self, handler: Handler) -> bool:
-        """Return whether a call of the handler could begin now."""
-        return self._used[handler.kind] < handler.options.concurrency
+    def forget(self, kind: str, *, ended: bool) -> None:
+        """Count a call no longer: its outcome is stored, or it is nobody's any more."""
+        (self._ending if ended else self._running)[kind] -= 1
+
+    def free(self, handler: Handler) -> int:
+        """Return how many calls of the handler could begin now."""
+        most, running = handler.options.concurrency, self._running[handler.kind]
+        return min(most - running, 2 * most - running - self._ending[handler.kind])
 
     def demands(self, handlers: Iterable[Handler], *, full: bool = False) -> list[Demand]:
         """Return what to claim now.
@@ -55,7 +66,7 @@ class SlotTable:
         """
         groups: dict[tuple[timedelta, bool], dict[str, Slots]] = {}
         for handler in handlers:
-            free = handler.options.concurrency - self._used[handler.kind]
+            free = self.free(handler)
             if free <= 0 or not (full or free >= handler.options.concurrency * FREE_SHARE):
                 continue
             size = handler.options.max_group if handler.is_group else 1

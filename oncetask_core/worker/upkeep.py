@@ -24,6 +24,7 @@ logger = logging.getLogger("oncetask.worker")
 
 PAGE = 500
 PURGE_PAGES = 20
+PURGE_SECONDS = 60.0
 
 
 class Upkeep:
@@ -51,6 +52,7 @@ class Upkeep:
         self._seams = seams
         self._events = events
         self._now = now
+        self._purge_at = seams.clock.monotonic()
 
     async def expire(self, kinds: frozenset[str]) -> int:
         """End the leases that ran out; return how many this call ended."""
@@ -97,10 +99,13 @@ class Upkeep:
         now = self._now()
         return any(is_claimable(task, max(now, task.wait_until)) for task in page.tasks)
 
-    async def purge(self, older_than: timedelta) -> int:
-        """Delete finished tasks of every kind that ended longer ago than `older_than`; return how many."""
-        before = await self._store.now() - older_than
-        return await purge(self._store, TaskFilter(done_before=before), pages=PURGE_PAGES)
+    async def purge(self, older_than: timedelta) -> None:
+        """Delete finished tasks of every kind that ended longer ago than `older_than`, once a minute."""
+        now = self._seams.clock.monotonic()
+        if now >= self._purge_at:
+            before = await self._store.now() - older_than
+            await purge(self._store, TaskFilter(done_before=before), pages=PURGE_PAGES)
+            self._purge_at = now + PURGE_SECONDS
 
     async def _find(self, where: TaskFilter) -> Page:
         page = await self._store.find(TaskQuery(where=where, limit=PAGE))

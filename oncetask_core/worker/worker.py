@@ -36,7 +36,6 @@ logger = logging.getLogger("oncetask.worker")
 
 CANCEL_SECONDS = 5.0
 FLUSH_SECONDS = 10.0
-PURGE_SECONDS = 60.0
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +89,7 @@ class Worker:
         self._fault: BaseException | None = None
         self._settling: asyncio.Task[None] | None = None
         self._paused: frozenset[str] = frozenset()
-        self._upkeep_at = self._purge_at = self._contact_at = self._clock.monotonic()
+        self._upkeep_at = self._contact_at = self._clock.monotonic()
         self._background: set[asyncio.Task[None]] = set()
         self._assemble([self._count, *hooks], {} if resources is None else resources)
 
@@ -116,7 +115,8 @@ class Worker:
             events=self._events,
             seams=seams,
             resources=resources,
-            on_free=self._freed,
+            on_ended=self._ended,
+            on_settled=self._settled,
             is_ending=self._is_torn_down,
         )
         self._claimer = Claimer(
@@ -262,18 +262,13 @@ class Worker:
         moved = await self._upkeep.expire(served) if served else 0
         if active:
             moved += await self._upkeep.tick(active)
-            able = [handler.kind for handler in self._active_handlers() if self._launcher.slots.has_free(handler)]
+            able = [handler.kind for handler in self._active_handlers() if self._launcher.slots.free(handler) > 0]
             waiting = bool(able) and await self._upkeep.has_suspects(frozenset(able))
             self._claimer.quiet.notice(self._clock.monotonic(), waiting=waiting)
-        await self._purge()
+        if self._settings.retention is not None:
+            await self._upkeep.purge(self._settings.retention)
         self._upkeep_at = self._clock.monotonic() + self._settings.poll_seconds * (0.5 + 0.5 * self._seams.chance())
         return moved > 0
-
-    async def _purge(self) -> None:
-        retention, now = self._settings.retention, self._clock.monotonic()
-        if retention is not None and now >= self._purge_at:
-            await self._upkeep.purge(retention)
-            self._purge_at = now + PURGE_SECONDS
 
     async def _rest(self) -> None:
         now = self._clock.monotonic()
@@ -285,8 +280,12 @@ class Worker:
             rest = min(rest, change)
         await wait_for_event(self._clock, self._wake, max(rest, 0.001))
 
-    def _freed(self, task: OnceTask[object]) -> None:
-        self._claimer.freed(task)
+    def _ended(self) -> None:
+        self._claimer.note_free_slot()
+        self._wake.set()
+
+    def _settled(self, task: OnceTask[object]) -> None:
+        self._claimer.note_settled(task)
         self._wake.set()
 
     def _count(self, event: TaskEvent) -> None:

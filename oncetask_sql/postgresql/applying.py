@@ -1,13 +1,16 @@
 """Applying atoms: those of one task each go together, the others one by one."""
 
+import contextlib
 from collections.abc import Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 
 from oncetask_core.errors import StoreError
 from oncetask_core.transition import Answer, Atom, Guard, Transition, Verdict, judge
 from oncetask_sql.advancing import ADVANCING
 from oncetask_sql.codec import SELECTED, Task, UnreadableRowError, decode
 from oncetask_sql.inserted import answers_of, distinct
-from oncetask_sql.keys import Key, keys_of
+from oncetask_sql.keys import Key, keys_of, keys_touched
 from oncetask_sql.postgresql import inserting, seating
 from oncetask_sql.postgresql.arrays import texts
 from oncetask_sql.postgresql.failures import LOCKED, ROW_ERRORS
@@ -19,6 +22,16 @@ _APPLIED = Answer(verdict=Verdict.APPLIED)
 _READ = f"SELECT {SELECTED} FROM oncetask_task WHERE env = %(env)s AND id = ANY (%(ids)s::text[])"
 _NOW = "SELECT :now"
 _TRIES = 20
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Attempt(Protocol[T_co]):
+    """Writes something in one transaction."""
+
+    async def __call__(self, *, waits: bool) -> T_co:
+        """Write it; wait for rows that somebody else has locked, or leave them as they are."""
 
 
 class Writer:
@@ -95,43 +108,34 @@ class Writer:
     async def _write_whole(self, transitions: Sequence[Transition]) -> set[str]:
         writes = [change(one) for one in transitions]
         forms = grouped(writes)
-        seated = [one.guard.id for one in transitions if one.bumps_revision]
+        keys = keys_touched(transitions)
         clears = any(one.event in ADVANCING for one in transitions)
-        ending = seating.seat_tasks(self._wording, seated, clears=clears) if seated else []
-        for attempt in range(_TRIES):
-            waits = attempt == 0
-            parts = [
-                statement(self._wording, form, [writes[position] for position in positions], waits=waits)
-                for form, positions in forms
-            ]
-            try:
-                results = await self._session.transaction([*parts, *ending])
-            except LOCKED:
-                if attempt == _TRIES - 1:
-                    raise
-                continue
+        ending = seating.seat_keys(self._wording, keys, clears=clears)
+
+        async def attempt(*, waits: bool) -> set[str]:
+            parts = self._parts(writes, forms, waits=waits)
+            results = await self._session.transaction([*parts, *ending])
             return {task_id for rows in results[: len(parts)] for task_id, _, _ in rows}
-        raise AssertionError
+
+        return await _tried(attempt)
+
+    def _parts(
+        self, writes: Sequence[Write], forms: Sequence[tuple[Form, Sequence[int]]], *, waits: bool
+    ) -> list[Statement]:
+        return [
+            statement(self._wording, form, [writes[position] for position in positions], waits=waits)
+            for form, positions in forms
+        ]
 
     async def _delete_some(self, guards: Sequence[Guard]) -> set[str]:
-        writes = [Write(guard, None) for guard in guards]
-        for attempt in range(_TRIES):
-            try:
-                return await self._delete_whole(writes, waits=attempt == 0)
-            except LOCKED:
-                if attempt == _TRIES - 1:
-                    raise
-        raise AssertionError
+        return await _tried(partial(self._delete_whole, [Write(guard, None) for guard in guards]))
 
     async def _delete_whole(self, writes: Sequence[Write], *, waits: bool) -> set[str]:
         """Delete, then seat the keys of what is gone: they are known from the reply alone."""
-        parts = [
-            statement(self._wording, form, [writes[position] for position in positions], waits=waits)
-            for form, positions in grouped(writes)
-        ]
+        parts = self._parts(writes, grouped(writes), waits=waits)
         rows = [row for part in await self._session.begin(parts) for row in part]
         keys = {Key(kind, key) for _, kind, key in rows if key is not None}
-        await self._session.batch([*(seating.seat_keys(self._wording, keys, clears=True) if keys else ()), COMMIT])
+        await self._session.batch([*seating.seat_keys(self._wording, keys, clears=True), COMMIT])
         return {task_id for task_id, _, _ in rows}
 
     async def _judged(self, guards: Sequence[Guard]) -> dict[str, Answer]:
@@ -161,16 +165,11 @@ class Writer:
 
     async def _apply_whole(self, atom: Atom) -> Answer:
         """Write an atom of several parts, or nothing of it."""
-        for attempt in range(_TRIES):
-            try:
-                return await self._apply_once(atom, waits=attempt == 0)
-            except LOCKED:
-                if attempt == _TRIES - 1:
-                    raise
-            except (StoreError, *ROW_ERRORS) as error:
-                cause = error if isinstance(error, StoreError) else StoreError(f"the atom cannot be written: {error}")
-                return Answer(verdict=Verdict.BROKEN, error=cause)
-        raise AssertionError
+        try:
+            return await _tried(partial(self._apply_once, atom))
+        except (StoreError, *ROW_ERRORS) as error:
+            cause = error if isinstance(error, StoreError) else StoreError(f"the atom cannot be written: {error}")
+            return Answer(verdict=Verdict.BROKEN, error=cause)
 
     async def _apply_once(self, atom: Atom, *, waits: bool) -> Answer:
         parts = [statement(self._wording, form, [write], waits=waits) for write, form in _singly(atom)]
@@ -186,7 +185,7 @@ class Writer:
         existing = await inserting.known(
             self._session, self._wording, [new.id for new in atom.inserts if new.id not in created]
         )
-        ending = seating.seat_keys(self._wording, keys, clears=True) if keys else ()
+        ending = seating.seat_keys(self._wording, keys, clears=True)
         await self._session.batch([*ending, COMMIT])
         inserted = tuple(answers_of(atom.inserts, created, existing))
         return Answer(verdict=Verdict.APPLIED, inserted=inserted)
@@ -199,6 +198,14 @@ class Writer:
         if decisive.verdict is Verdict.ALREADY and len(refused) < len(atom.transitions):
             return Answer(verdict=Verdict.LEASE_LOST, task=decisive.task)
         return decisive
+
+
+async def _tried(attempt: Attempt[T]) -> T:
+    """Return what an attempt returns that no lock stopped: the first one waits for rows, the others go on without."""
+    for number in range(_TRIES - 1):
+        with contextlib.suppress(*LOCKED):
+            return await attempt(waits=number == 0)
+    return await attempt(waits=False)
 
 
 def _singly(atom: Atom) -> list[tuple[Write, Form]]:

@@ -203,7 +203,7 @@ class _Asking:
             }
             (rows,) = await self._session.begin([(self._wording.render(_SET_ASIDE), values)])
             keys = [Key(kind, key) for kind, key in rows if key is not None]
-            await self._session.batch([*(seat_keys(self._wording, keys, clears=True) if keys else ()), COMMIT])
+            await self._session.batch([*seat_keys(self._wording, keys, clears=True), COMMIT])
 
 
 async def claim(session: Session, wording: Wording, asked: Claim) -> Claimed:

@@ -81,7 +81,7 @@ async def _insert_some(session: Session, wording: Wording, tasks: Sequence[NewTa
         return set()
     keys = keys_of(tasks)
     try:
-        statements = [insertion(wording, tasks), *(seat_keys(wording, keys, clears=True) if keys else ())]
+        statements = [insertion(wording, tasks), *seat_keys(wording, keys, clears=True)]
         return {task_id for (task_id,) in (await session.transaction(statements))[0]}
     except ROW_ERRORS as error:
         ids = ", ".join(repr(new.id) for new in tasks[:3])

@@ -6,8 +6,8 @@ has committed. Rows that somebody else has locked at that moment are skipped, an
 """
 
 import contextlib
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
 from oncetask_sql.keys import Key
 from oncetask_sql.postgresql.arrays import texts
@@ -20,21 +20,19 @@ STRIPES: Final = 256
 PATIENCE: Final = "1s"
 """How long stripes are waited for. Whoever has them waits for its commit alone, which a slow disk or a synchronous
 replica may hold up for longer than a write waits for a row."""
-_NAMED: Final = "unnest(%(kinds)s::text[], %(keys)s::text[])"
-_OF_TASKS: Final = """(SELECT DISTINCT kind, resource_key FROM oncetask_task
-    WHERE env = %(env)s AND id = ANY (%(ids)s::text[]) AND resource_key IS NOT NULL)"""
+_KEYS: Final = "unnest(%(kinds)s::text[], %(keys)s::text[]) AS keys (kind, key)"
 
 _NOTED: Final = "SELECT EXISTS (SELECT 1 FROM oncetask_later WHERE env = %(env)s)"
 _BE_PATIENT: Final = f"SELECT set_config('lock_timeout', '{PATIENCE}', true)"
 _LOCK: Final = f"""SELECT count(pg_advisory_xact_lock(%(space)s::int, stripe)) FROM (
     SELECT DISTINCT abs(hashtext(%(env)s || chr(31) || keys.kind || chr(31) || keys.key) % {STRIPES}) AS stripe
-    FROM :keys AS keys (kind, key) ORDER BY 1) AS stripes""".replace("% 256", "%% 256")
+    FROM {_KEYS} ORDER BY 1) AS stripes""".replace("% 256", "%% 256")
 _WAITING: Final = f"w.env = %(env)s AND w.kind = keys.kind AND w.resource_key = keys.key AND {WAITING_FOR_SEAT}"
 _MEMBER: Final = """(SELECT 1 FROM oncetask_task AS m WHERE m.env = %(env)s AND m.kind = keys.kind
     AND m.resource_key = keys.key AND m.resource_key IS NOT NULL AND m.head_key IS NULL
     AND m.lease_uid IS NOT NULL LIMIT 1)"""
 _CLEAR: Final = f"""WITH wrong AS MATERIALIZED (
-        SELECT h.id, h.kind, h.head_key FROM :keys AS keys (kind, key), LATERAL (
+        SELECT h.id, h.kind, h.head_key FROM {_KEYS}, LATERAL (
             SELECT id, kind, head_key, seat_at, sequence, lease_uid FROM oncetask_task
             WHERE env = %(env)s AND kind = keys.kind AND head_key = keys.key LIMIT 1) AS h
         WHERE h.lease_uid IS NULL AND ({_MEMBER} IS NOT NULL OR (h.seat_at, h.sequence) > (
@@ -51,7 +49,7 @@ _CLEAR: Final = f"""WITH wrong AS MATERIALIZED (
 _SEAT: Final = f"""WITH due AS MATERIALIZED (
         SELECT keys.kind, keys.key, (
             SELECT w.id FROM oncetask_task AS w WHERE {_WAITING} ORDER BY w.seat_at, w.sequence LIMIT 1) AS id
-        FROM :keys AS keys (kind, key)
+        FROM {_KEYS}
         WHERE (SELECT 1 FROM oncetask_task AS h WHERE h.env = %(env)s AND h.kind = keys.kind
             AND h.head_key = keys.key LIMIT 1) IS NULL AND {_MEMBER} IS NULL),
     locked AS MATERIALIZED (
@@ -69,27 +67,20 @@ _TAKE_NOTED: Final = """DELETE FROM oncetask_later WHERE ctid = ANY (ARRAY(
 
 
 def seat_keys(wording: Wording, keys: Collection[Key], *, clears: bool) -> list[Statement]:
-    """Return the statements that end a transaction which touched these keys.
+    """Return the statements that end a transaction which touched these keys; without a key there is none.
 
     Args:
         wording: How statements are worded here.
         keys: The keys.
         clears: Whether a task may have become earlier than the one that has the seat.
     """
+    if not keys:
+        return []
     ordered = sorted(set(keys))
     given = {"kinds": texts(key.kind for key in ordered), "keys": texts(key.key for key in ordered)}
-    return _statements(wording, _NAMED, given, clears=clears)
-
-
-def seat_tasks(wording: Wording, ids: Collection[str], *, clears: bool) -> list[Statement]:
-    """Return the same for the keys of tasks, which must still exist."""
-    return _statements(wording, _OF_TASKS, {"ids": texts(sorted(set(ids)))}, clears=clears)
-
-
-def _statements(wording: Wording, keys: str, given: Mapping[str, Any], *, clears: bool) -> list[Statement]:
     values = {**wording.parameters(), **given, "space": wording.names.lock_space}
     parts = (_BE_PATIENT, _LOCK, _CLEAR, _SEAT) if clears else (_BE_PATIENT, _LOCK, _SEAT)
-    return [(wording.render(part.replace(":keys", keys)), values) for part in parts]
+    return [(wording.render(part), values) for part in parts]
 
 
 async def seat_noted(session: Session, wording: Wording) -> None:
@@ -102,4 +93,4 @@ async def seat_noted(session: Session, wording: Wording) -> None:
     with contextlib.suppress(*LOCKED):
         (rows,) = await session.begin([(wording.render(_TAKE_NOTED), wording.parameters())])
         keys = {Key(kind, key) for kind, key in rows}
-        await session.batch([*(seat_keys(wording, keys, clears=True) if keys else ()), COMMIT])
+        await session.batch([*seat_keys(wording, keys, clears=True), COMMIT])

@@ -62,14 +62,14 @@ def test_progress_takes_any_revision_but_only_its_grant() -> None:
 
 def test_guard_without_epoch_does_not_tell_grants_apart() -> None:
     """The epoch is optional in a guard."""
-    guard = Guard(id="t", run_uid="run 1", lease_uid="lease 1")
+    guard = Guard(id="t", run_uid="run 1", kind="k", resource_key=None, lease_uid="lease 1")
 
     assert judge(guard, changed(LEASED, epoch=2), NOW) is Verdict.APPLIED
 
 
 def test_guard_of_nobody_never_holds() -> None:
     """A guard that names neither lease nor revision protects the record from whoever made it."""
-    assert judge(Guard(id="t", run_uid="run 1"), LEASED, NOW) is Verdict.CHANGED
+    assert judge(Guard(id="t", run_uid="run 1", kind="k", resource_key=None), LEASED, NOW) is Verdict.CHANGED
 
 
 EXPIRY = expire(RUN_OUT, RULES, at=NOW, chance=0.0).guard

@@ -92,7 +92,7 @@ async def test_what_is_too_long_for_the_server_holds_up_nobody(databases: Databa
 
 
 def _report(task_id: str, run_uid: str, text: str) -> Atom:
-    guard = Guard(id=task_id, run_uid=run_uid, lease_uid="lease")
+    guard = Guard(id=task_id, run_uid=run_uid, kind="kind", resource_key=None, lease_uid="lease")
     return Atom((Transition(Event.PROGRESS, guard, {"progress": text}),))
 
 
