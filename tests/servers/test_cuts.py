@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TypeVar
 
 import pytest
 
@@ -20,14 +19,11 @@ from oncetask_core.recurrence import Cursor, Due, Recurrence
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Atom, Verdict
 from oncetask_core.worker.settings import Seams
-from oncetask_sql.postgresql import PostgresqlStore
 from tests.asynchronous import asynchronous
-from tests.postgresql.cutting import Cut, Decide, cutting
-from tests.postgresql.world import URL, Schemas, connected, needs_server, opened, schema_of
+from tests.servers.cutting import Cut, Scissors
+from tests.servers.world import Place, ServerStore, rows
 from tests.sql.world import HOUR, a_claim, new_task, settlement
 from tests.worker.world import Job, Keyed
-
-pytestmark = needs_server
 
 TIMES = 20
 ENOUGH = 60.0
@@ -36,44 +32,11 @@ LAST = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @contextlib.asynccontextmanager
-async def way(url: str, decide: Decide) -> AsyncIterator[str]:
-    """Yield the URL of the same schema behind something that cuts."""
-    parts = urlsplit(URL)
-    async with cutting(parts.hostname or "localhost", parts.port or 5432, decide) as port:
-        user = f"{parts.username}:{parts.password}" if parts.password else parts.username
-        place = f"postgresql://{user}@127.0.0.1:{port}{parts.path}"
-        yield f"{place}?schema={schema_of(url)}&sslmode=disable&gssencmode=disable"
-
-
-class Scissors:
-    """Cuts the next write, once it is armed."""
-
-    def __init__(self) -> None:
-        self.cuts = 0
-        self._next: Cut | None = None
-        self._spare = 0
-
-    def arm(self, cut: Cut, *, spare: int = 0) -> None:
-        """Cut the next write, or one behind it."""
-        self._next, self._spare = cut, spare
-
-    def __call__(self, wrote: bool) -> Cut | None:  # noqa: FBT001 - the only thing there is to tell
-        if not wrote or self._next is None:
-            return None
-        if self._spare:
-            self._spare -= 1
-            return None
-        cut, self._next = self._next, None
-        self.cuts += 1
-        return cut
-
-
-@contextlib.asynccontextmanager
-async def a_store(schemas: Schemas) -> AsyncIterator[tuple[PostgresqlStore, Scissors, str]]:
-    """Yield a store behind scissors, and the schema's URL around them."""
-    scissors, url = Scissors(), schemas.new()
-    async with way(url, scissors) as cut, opened(cut) as store:
-        yield store, scissors, url
+async def a_store(place: Place) -> AsyncIterator[tuple[ServerStore, Scissors]]:
+    """Yield a store behind scissors."""
+    scissors = Scissors()
+    async with place.opened_behind(scissors) as store:
+        yield store, scissors
 
 
 async def twice(scissors: Scissors, cut: Cut, ask: Callable[[], Awaitable[T]]) -> T:
@@ -84,18 +47,11 @@ async def twice(scissors: Scissors, cut: Cut, ask: Callable[[], Awaitable[T]]) -
     return await ask()
 
 
-def rows(url: str, columns: str) -> list[tuple[Any, ...]]:
-    """Return columns of all tasks, in the order of their ids."""
-    with connected() as connection:
-        query = f'SELECT {columns} FROM {schema_of(url)}.oncetask_task ORDER BY id COLLATE "C"'
-        return connection.execute(query.encode()).fetchall()
-
-
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_an_insert_is_recognised_by_its_creator(cut: Cut, schemas: Schemas) -> None:
+async def test_an_insert_is_recognised_by_its_creator(cut: Cut, place: Place) -> None:
     """What exists already was created by the very call that lost its reply; keyed tasks have their seats."""
-    async with a_store(schemas) as (store, scissors, url):
+    async with a_store(place) as (store, scissors):
         for number in range(TIMES):
             tasks = [new_task(f"a {number:02}"), new_task(f"b {number:02}", key=str(number))]
             answers = await twice(scissors, cut, partial(store.insert, tasks))
@@ -106,16 +62,16 @@ async def test_an_insert_is_recognised_by_its_creator(cut: Cut, schemas: Schemas
             assert own[0].created
 
     assert scissors.cuts == 2 * TIMES
-    assert [head for (head,) in rows(url, "head_key")][TIMES : 2 * TIMES] == [str(number) for number in range(TIMES)]
-    assert len(rows(url, "id")) == 3 * TIMES
+    assert [head for (head,) in rows(place, "head_key")][TIMES : 2 * TIMES] == [str(number) for number in range(TIMES)]
+    assert len(rows(place, "id")) == 3 * TIMES
 
 
 @pytest.mark.parametrize("group", [1, 3])
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_a_claim_is_repeated_with_its_lease(cut: Cut, group: int, schemas: Schemas) -> None:
+async def test_a_claim_is_repeated_with_its_lease(cut: Cut, group: int, place: Place) -> None:
     """The second request is granted the same tasks, and nothing is leased twice."""
-    async with a_store(schemas) as (store, scissors, url):
+    async with a_store(place) as (store, scissors):
         await store.insert([new_task(f"t{n:03}", key=str(n % TIMES)) for n in range(TIMES * 4)])
         for number in range(TIMES):
             asked = a_claim(f"lease {number}", limit=1, group=group)
@@ -125,20 +81,18 @@ async def test_a_claim_is_repeated_with_its_lease(cut: Cut, group: int, schemas:
             assert [task.epoch for task in again.tasks] == [task.epoch for task in claimed.tasks]
 
     assert scissors.cuts == TIMES
-    assert Counter(rows(url, "claims")) == {(1,): TIMES * group, (0,): TIMES * (4 - group)}
+    assert Counter(rows(place, "claims")) == {(1,): TIMES * group, (0,): TIMES * (4 - group)}
 
 
 @pytest.mark.parametrize("spare", [0, 1])
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_a_row_that_cannot_be_read_holds_up_nobody(cut: Cut, spare: int, schemas: Schemas) -> None:
+async def test_a_row_that_cannot_be_read_holds_up_nobody(cut: Cut, spare: int, place: Place) -> None:
     """Wherever the claim that met it was cut, its repeat says which it is and the next of the key can be claimed."""
-    async with a_store(schemas) as (store, scissors, url):
+    async with a_store(place) as (store, scissors):
         for number in range(TIMES):
             await store.insert([new_task(f"{number} a", key=str(number)), new_task(f"{number} b", key=str(number))])
-            with connected() as connection:
-                spoiled = f"UPDATE {schema_of(url)}.oncetask_task SET errors = '[{{' WHERE id = '{number} a'"
-                connection.execute(spoiled.encode())
+            place.run(f"UPDATE oncetask_task SET errors = '[{{' WHERE id = '{number} a'")
             asked = a_claim(f"lease {number}", limit=1)
             scissors.arm(cut, spare=spare)
             with pytest.raises(StoreUnavailableError):
@@ -148,7 +102,7 @@ async def test_a_row_that_cannot_be_read_holds_up_nobody(cut: Cut, spare: int, s
             assert [task.id for task in (*first.tasks, *second.tasks)] == [f"{number} b"]
 
     assert scissors.cuts == TIMES
-    assert Counter(rows(url, "right(id, 1), quarantined IS NOT NULL, lease_uid IS NOT NULL")) == {
+    assert Counter(rows(place, "right(id, 1), quarantined IS NOT NULL, lease_uid IS NOT NULL")) == {
         ("a", True, False): TIMES,
         ("b", False, True): TIMES,
     }
@@ -156,9 +110,9 @@ async def test_a_row_that_cannot_be_read_holds_up_nobody(cut: Cut, spare: int, s
 
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_a_settle_was_applied_already_or_is_now(cut: Cut, schemas: Schemas) -> None:
+async def test_a_settle_was_applied_already_or_is_now(cut: Cut, place: Place) -> None:
     """Nobody is settled twice, and the next of each key has its seat."""
-    async with a_store(schemas) as (store, scissors, url):
+    async with a_store(place) as (store, scissors):
         await store.insert([new_task(f"t{n:03}", key=str(n % TIMES)) for n in range(TIMES * 2)])
         for number in range(TIMES):
             (task,) = (await store.claim(a_claim(f"lease {number}", limit=1))).tasks
@@ -166,7 +120,7 @@ async def test_a_settle_was_applied_already_or_is_now(cut: Cut, schemas: Schemas
             assert answer.verdict is (Verdict.APPLIED if cut is Cut.BEFORE else Verdict.ALREADY)
 
     assert scissors.cuts == TIMES
-    assert Counter(rows(url, "outcome, revision, head_key IS NOT NULL")) == {
+    assert Counter(rows(place, "outcome, revision, head_key IS NOT NULL")) == {
         ("completed", 2, False): TIMES,
         (None, 0, True): TIMES,
     }
@@ -174,9 +128,9 @@ async def test_a_settle_was_applied_already_or_is_now(cut: Cut, schemas: Schemas
 
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_a_cancellation_and_a_reset_show_in_the_record(cut: Cut, schemas: Schemas) -> None:
+async def test_a_cancellation_and_a_reset_show_in_the_record(cut: Cut, place: Place) -> None:
     """Whoever decides again finds it done, or does it."""
-    async with a_store(schemas) as (store, scissors, url):
+    async with a_store(place) as (store, scissors):
         for number in range(TIMES):
             await store.insert([new_task(str(number), key="k")])
             task = (await store.get([str(number)])).tasks[str(number)]
@@ -190,15 +144,15 @@ async def test_a_cancellation_and_a_reset_show_in_the_record(cut: Cut, schemas: 
             assert answer.verdict is (Verdict.APPLIED if cut is Cut.BEFORE else Verdict.CHANGED)
 
     assert scissors.cuts == 2 * TIMES
-    assert Counter(rows(url, "outcome, run_uid, revision")) == {(None, "2", 2): TIMES}
-    assert sum(1 for (head,) in rows(url, "head_key") if head == "k") == 1
+    assert Counter(rows(place, "outcome, run_uid, revision")) == {(None, "2", 2): TIMES}
+    assert sum(1 for (head,) in rows(place, "head_key") if head == "k") == 1
 
 
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_a_tick_and_its_occurrences_come_together_or_not_at_all(cut: Cut, schemas: Schemas) -> None:
+async def test_a_tick_and_its_occurrences_come_together_or_not_at_all(cut: Cut, place: Place) -> None:
     """A generator whose tick lost its reply has moved, and each occurrence exists once."""
-    async with a_store(schemas) as (store, scissors, url):
+    async with a_store(place) as (store, scissors):
         rule = Recurrence(rrule="FREQ=DAILY", dtstart=LAST)
         new = NewTask(
             id="g", kind="parcel", payload="{}", run_uid="1", created_by="g", resource_key="k", recurrence=rule
@@ -213,18 +167,18 @@ async def test_a_tick_and_its_occurrences_come_together_or_not_at_all(cut: Cut, 
             assert answer.verdict is (Verdict.APPLIED if cut is Cut.BEFORE else Verdict.CHANGED)
 
     assert scissors.cuts == TIMES
-    assert Counter(rows(url, "recurrence IS NULL, revision, slots_used")) == {
+    assert Counter(rows(place, "recurrence IS NULL, revision, slots_used")) == {
         (True, 0, 0): 2 * TIMES,
         (False, TIMES, TIMES): 1,
     }
-    assert sum(1 for (head,) in rows(url, "head_key") if head == "k") == 1
+    assert sum(1 for (head,) in rows(place, "head_key") if head == "k") == 1
 
 
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_a_renewal_is_repeated(cut: Cut, schemas: Schemas) -> None:
+async def test_a_renewal_is_repeated(cut: Cut, place: Place) -> None:
     """The lease is held and extended."""
-    async with a_store(schemas) as (store, scissors, url):
+    async with a_store(place) as (store, scissors):
         await store.insert([new_task("a")])
         await store.claim(a_claim("lease"))
         for number in range(1, TIMES + 1):
@@ -232,14 +186,14 @@ async def test_a_renewal_is_repeated(cut: Cut, schemas: Schemas) -> None:
             assert [(lease.id, lease.is_extended) for lease in renewed.held] == [("a", True)]
 
     assert scissors.cuts == TIMES
-    assert rows(url, "leased_until - started_at > 19 * 3600000000::bigint, revision") == [(True, 1)]
+    assert rows(place, "leased_until - started_at > 19 * 3600000000, revision") == [(True, 1)]
 
 
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_a_deletion_is_done_or_finds_nothing(cut: Cut, schemas: Schemas) -> None:
+async def test_a_deletion_is_done_or_finds_nothing(cut: Cut, place: Place) -> None:
     """The next of the key has its seat."""
-    async with a_store(schemas) as (store, scissors, url):
+    async with a_store(place) as (store, scissors):
         for number in range(TIMES):
             await store.insert([new_task(f"{number} a", key=str(number)), new_task(f"{number} b", key=str(number))])
             task = (await store.get([f"{number} a"])).tasks[f"{number} a"]
@@ -247,14 +201,14 @@ async def test_a_deletion_is_done_or_finds_nothing(cut: Cut, schemas: Schemas) -
             assert verdict is (Verdict.APPLIED if cut is Cut.BEFORE else Verdict.MISSING)
 
     assert scissors.cuts == TIMES
-    assert Counter(rows(url, "right(id, 1), head_key IS NOT NULL")) == {("b", True): TIMES}
+    assert Counter(rows(place, "right(id, 1), head_key IS NOT NULL")) == {("b", True): TIMES}
 
 
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_a_control_record_is_written_once_over_a_revision(cut: Cut, schemas: Schemas) -> None:
+async def test_a_control_record_is_written_once_over_a_revision(cut: Cut, place: Place) -> None:
     """Whoever is refused finds its own value there."""
-    async with a_store(schemas) as (store, scissors, _):
+    async with a_store(place) as (store, scissors):
         for number in range(TIMES):
             done = await twice(scissors, cut, partial(store.write_control, "one", str(number), if_revision=number))
             assert done is (cut is Cut.BEFORE)
@@ -267,7 +221,7 @@ async def test_a_control_record_is_written_once_over_a_revision(cut: Cut, schema
 @pytest.mark.alone
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
-async def test_every_task_completes_once_while_every_seventh_write_is_cut(cut: Cut, schemas: Schemas) -> None:
+async def test_every_task_completes_once_while_every_seventh_write_is_cut(cut: Cut, place: Place) -> None:
     """Creations, claims, renewals and settles."""
     writes, cuts = count(1), 0
 
@@ -279,7 +233,7 @@ async def test_every_task_completes_once_while_every_seventh_write_is_cut(cut: C
         return cut
 
     runs, completed = Counter[str](), Counter[str]()
-    async with way(url := schemas.new(), decide) as cut_off:
+    async with place.way(decide) as cut_off:
         manager = TaskManager(cut_off, poll_interval=0.1)
 
         @manager.task_handler(Job, concurrency=5)
@@ -298,4 +252,4 @@ async def test_every_task_completes_once_while_every_seventh_write_is_cut(cut: C
     assert cuts > while_creating > 10
     assert set(runs.values()) == set(completed.values()) == {1}
     assert len(runs) == len(completed) == 200
-    assert Counter(rows(url, "outcome, claims")) == {("completed", 1): 200}
+    assert Counter(rows(place, "outcome, claims")) == {("completed", 1): 200}

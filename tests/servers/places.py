@@ -1,0 +1,99 @@
+"""A place on each of the servers."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from oncetask_core.clock import Clock
+from tests.mariadb import world as mariadb
+from tests.mariadb.cutting import MariadbLink
+from tests.postgresql import world as postgresql
+from tests.postgresql.cutting import PostgresqlLink
+from tests.servers.cutting import Decide, cutting
+from tests.servers.world import ServerStore
+
+
+class PostgresqlPlace:
+    """A schema."""
+
+    def __init__(self) -> None:
+        self._schemas = postgresql.Schemas()
+        self.url = self._schemas.new()
+
+    def run(self, *statements: str) -> Sequence[tuple[Any, ...]]:
+        """Run statements around the store; return the rows of the last."""
+        with postgresql.connected(options=f"-c search_path={postgresql.schema_of(self.url)}") as connection:
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def opened(self, *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
+        """Yield an open store."""
+        return postgresql.opened(self.url, clock=clock)
+
+    @contextlib.asynccontextmanager
+    async def way(self, decide: Decide) -> AsyncIterator[str]:
+        """Yield the URL of the same schema behind something that cuts."""
+        parts = urlsplit(postgresql.URL)
+        link = partial(PostgresqlLink, decide)
+        async with cutting(parts.hostname or "localhost", parts.port or 5432, link) as port:
+            place = f"postgresql://{_user(parts.netloc)}127.0.0.1:{port}{parts.path}"
+            yield f"{place}?schema={postgresql.schema_of(self.url)}&sslmode=disable&gssencmode=disable"
+
+    @contextlib.asynccontextmanager
+    async def opened_behind(self, decide: Decide) -> AsyncIterator[ServerStore]:
+        """Yield an open store whose connections are cut."""
+        async with self.way(decide) as url, postgresql.opened(url) as store:
+            yield store
+
+    def remove(self) -> None:
+        """Remove the schema."""
+        self._schemas.remove()
+
+
+class MariadbPlace:
+    """A database."""
+
+    def __init__(self) -> None:
+        self._databases = mariadb.Databases()
+        self.url = self._databases.new()
+
+    def run(self, *statements: str) -> Sequence[tuple[Any, ...]]:
+        """Run statements around the store; return the rows of the last."""
+        return mariadb.run(self.url, *statements)
+
+    def opened(self, *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
+        """Yield an open store."""
+        return mariadb.opened(self.url, clock=clock)
+
+    @contextlib.asynccontextmanager
+    async def way(self, decide: Decide) -> AsyncIterator[str]:
+        """Yield the URL of the same database behind something that cuts."""
+        parts = urlsplit(self.url)
+        link = partial(MariadbLink, decide, self._is_running)
+        async with cutting(parts.hostname or "127.0.0.1", parts.port or 3306, link) as port:
+            yield f"mysql://{_user(parts.netloc)}127.0.0.1:{port}{parts.path}"
+
+    @contextlib.asynccontextmanager
+    async def opened_behind(self, decide: Decide) -> AsyncIterator[ServerStore]:
+        """Yield an open store whose connections are cut."""
+        async with self.way(decide) as url, mariadb.opened(url) as store:
+            yield store
+
+    def remove(self) -> None:
+        """Remove the database."""
+        self._databases.remove()
+
+    def _is_running(self, thread: int) -> bool:
+        threads = f"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = {thread}"
+        return bool(self.run(threads)[0][0])
+
+
+def _user(place: str) -> str:
+    """Return who connects, from `user:password@host:port`, as it stands in a URL."""
+    user, at, _ = place.rpartition("@")
+    return f"{user}{at}"

@@ -1,0 +1,48 @@
+"""What tests that hold for each server know of it: a place of the test's own, and what happens around its store."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from oncetask_core.clock import Clock
+from oncetask_sql.mariadb import MariadbStore
+from oncetask_sql.postgresql import PostgresqlStore
+from tests.servers.cutting import Decide
+
+ServerStore = PostgresqlStore | MariadbStore
+
+
+class Place(Protocol):
+    """A schema or database with empty tables, on a real server.
+
+    Attributes:
+        url: What a store is opened with.
+    """
+
+    url: str
+
+    def run(self, *statements: str) -> Sequence[tuple[Any, ...]]:
+        """Run statements around the store, each a transaction; return the rows of the last."""
+        ...
+
+    def opened(self, *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
+        """Yield an open store."""
+        ...
+
+    def way(self, decide: Decide) -> AbstractAsyncContextManager[str]:
+        """Yield the URL of the same place behind something that cuts connections."""
+        ...
+
+    def opened_behind(self, decide: Decide) -> AbstractAsyncContextManager[ServerStore]:
+        """Yield an open store whose connections are cut."""
+        ...
+
+    def remove(self) -> None:
+        """Remove the place."""
+        ...
+
+
+def rows(place: Place, columns: str) -> list[tuple[Any, ...]]:
+    """Return columns of all tasks, in the order of their ids."""
+    found = place.run(f"SELECT id, {columns} FROM oncetask_task")
+    return [row[1:] for row in sorted(found, key=lambda row: str(row[0]))]
