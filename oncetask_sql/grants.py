@@ -1,10 +1,10 @@
-"""What a claim was granted, in the order in which it is answered."""
+"""What claims were granted: in which order it is answered, and whether it is still what it was."""
 
 from collections.abc import Sequence
 
 from oncetask_core.claims import Claim, claim_order
 from oncetask_core.seats import seat_order
-from oncetask_sql.codec import Task
+from oncetask_sql.codec import Row, Task, decode
 
 
 def in_order(granted: Sequence[Task], asked: Claim) -> Sequence[Task]:
@@ -25,3 +25,16 @@ def in_order(granted: Sequence[Task], asked: Claim) -> Sequence[Task]:
 def is_head(task: Task) -> bool:
     """Return whether a leased task was taken by itself, and not as a member of the group of another."""
     return task.resource_key is None or task.head_key is not None
+
+
+def still_held(rows: Sequence[Row], task: Task) -> Task | None:
+    """Return the record in the row of a task, if there is one and the very grant that its holder knows still holds it.
+
+    Raises:
+        UnreadableRowError: The row is damaged.
+    """
+    if not rows:
+        return None
+    found = decode(rows[0])
+    is_same = (found.run_uid, found.lease_uid, found.epoch) == (task.run_uid, task.lease_uid, task.epoch)
+    return found if is_same else None

@@ -3,12 +3,11 @@
 Nothing here begins, commits or rolls back: the transaction is the caller's.
 """
 
-import re
 import sys
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from oncetask_core.errors import ConfigurationError
@@ -16,12 +15,24 @@ from oncetask_sql.codec import Row
 
 T = TypeVar("T")
 Flow = Generator[tuple[str, Mapping[str, Any]], list[Row], T]
-"""Yields statements in the style of psycopg, is sent their rows, and returns an answer."""
+"""Yields statements with parameters such as `%(name)s`, is sent their rows, and returns an answer."""
 
 KINDS: Final = (
     "a SQLAlchemy Session, AsyncSession, Connection or AsyncConnection, a psycopg connection, or a connection of Django"
 )
-_PARAMETER: Final = re.compile(r"%\((\w+)\)s(?:::(\w+(?:\[\])?))?")
+
+
+class Dialect(NamedTuple):
+    """A kind of database, as sessions know it."""
+
+    title: str
+    """Its name in messages."""
+    names: frozenset[str]
+    """What SQLAlchemy and Django call it."""
+    clause: Callable[[str], str]
+    """Returns a statement with parameters in SQLAlchemy's style, `:name`, which any driver takes."""
+    plain: Callable[[Mapping[str, Any]], dict[str, Any]]
+    """Returns values that any driver takes."""
 
 
 def is_async(session: object) -> bool:
@@ -44,7 +55,7 @@ def is_async(session: object) -> bool:
     )
 
 
-def check(session: object, *, dialect: str) -> None:
+def check(session: object, dialect: Dialect) -> None:
     """Refuse a session of another kind of database, and one without a transaction.
 
     Raises:
@@ -52,9 +63,9 @@ def check(session: object, *, dialect: str) -> None:
     """
     is_async(session)
     name = _dialect(session)
-    if name != dialect:
+    if name not in dialect.names:
         raise ConfigurationError(
-            value=name, rule=f"the session is on the database of the tasks, {dialect}", remedy="Pass that one."
+            value=name, rule=f"the session is on the database of the tasks, {dialect.title}", remedy="Pass that one."
         )
     if _is_autocommit(session):
         raise ConfigurationError(
@@ -64,7 +75,7 @@ def check(session: object, *, dialect: str) -> None:
         )
 
 
-async def run(session: Any, flow: Flow[T]) -> T:
+async def run(session: Any, flow: Flow[T], dialect: Dialect) -> T:
     """Run a flow on a session whose statements are awaited."""
     rows: list[Row] | None = None
     while True:
@@ -73,14 +84,14 @@ async def run(session: Any, flow: Flow[T]) -> T:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # what the flow returns
         if _is_awaited_alchemy(session):
-            result = await session.execute(_clause(sql), _plain(values))
-            rows = [tuple(row) for row in result.fetchall()]
+            result = await session.execute(text(dialect.clause(sql)), dialect.plain(values))
+            rows = [tuple(row) for row in result.fetchall()] if result.returns_rows else []
         else:
             cursor = await session.execute(sql, values)
             rows = await cursor.fetchall()
 
 
-def run_now(session: Any, flow: Flow[T]) -> T:
+def run_now(session: Any, flow: Flow[T], dialect: Dialect) -> T:
     """Run a flow on a session in the calling thread."""
     rows: list[Row] | None = None
     while True:
@@ -89,11 +100,12 @@ def run_now(session: Any, flow: Flow[T]) -> T:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # what the flow returns
         if isinstance(session, Session | Connection):
-            rows = [tuple(row) for row in session.execute(_clause(sql), _plain(values)).fetchall()]
+            result: Any = session.execute(text(dialect.clause(sql)), dialect.plain(values))
+            rows = [tuple(row) for row in result.fetchall()] if result.returns_rows else []
         else:
             with session.cursor() as cursor:
                 cursor.execute(sql, values)
-                rows = [tuple(row) for row in cursor.fetchall()]
+                rows = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
 
 
 def after_commit(session: object, call: Callable[[], None]) -> None:
@@ -102,23 +114,6 @@ def after_commit(session: object, call: Callable[[], None]) -> None:
 
     if isinstance(session, Session) or isinstance(getattr(session, "sync_session", None), Session):
         event.listen(getattr(session, "sync_session", session), "after_commit", lambda _: call(), once=True)
-
-
-def _clause(sql: str) -> TextClause:
-    """Return a statement for any driver: parameters are texts or numbers, and casts stand around them."""
-
-    def named(found: re.Match[str]) -> str:
-        name, type_ = found.groups()
-        if type_ in (None, "text"):
-            return f"CAST(:{name} AS text)"
-        return f"CAST(CAST(:{name} AS text) AS {type_})"
-
-    return text(_PARAMETER.sub(named, sql).replace("%%", "%"))
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values as the texts that they are cast from: drivers disagree about everything else."""
-    return {name: str(value) if isinstance(value, int) else value for name, value in values.items()}
 
 
 def _dialect(session: Any) -> str:

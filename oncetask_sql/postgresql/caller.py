@@ -1,17 +1,19 @@
 """What is written in a transaction of the caller: it takes no stripes, so its keys are noted and seated later."""
 
-from collections.abc import Sequence
-from typing import Final
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from oncetask_core.store import Decide
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Inserted
-from oncetask_sql.codec import SELECTED, decode
+from oncetask_sql.codec import SELECTED
+from oncetask_sql.grants import still_held
 from oncetask_sql.inserted import answers_of, distinct
 from oncetask_sql.postgresql import inserting
 from oncetask_sql.postgresql.arrays import texts
 from oncetask_sql.postgresql.writes import change, grouped, statement
-from oncetask_sql.sessions import Flow
+from oncetask_sql.sessions import Dialect, Flow
 from oncetask_sql.wording import Wording
 
 _NOTED: Final = """, noted AS (
@@ -22,6 +24,27 @@ _READ: Final = f"SELECT {SELECTED} FROM oncetask_task WHERE env = %(env)s AND id
 _KNOWN: Final = "SELECT id, kind, created_by FROM oncetask_task WHERE env = %(env)s AND id = ANY (%(ids)s::text[])"
 _TRIES: Final = 3
 _SPOIL: Final = "SELECT %(text)s::integer"
+_PARAMETER: Final = re.compile(r"%\((\w+)\)s(?:::(\w+(?:\[\])?))?")
+
+
+def _clause(sql: str) -> str:
+    """Return a statement for any driver: parameters are texts or numbers, and casts stand around them."""
+
+    def named(found: re.Match[str]) -> str:
+        name, type_ = found.groups()
+        if type_ in (None, "text"):
+            return f"CAST(:{name} AS text)"
+        return f"CAST(CAST(:{name} AS text) AS {type_})"
+
+    return _PARAMETER.sub(named, sql).replace("%%", "%")
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values as the texts that they are cast from: drivers disagree about everything else."""
+    return {name: str(value) if isinstance(value, int) else value for name, value in values.items()}
+
+
+DIALECT: Final = Dialect("PostgreSQL", frozenset({"postgresql"}), _clause, _plain)
 
 
 def insertion(wording: Wording, tasks: Sequence[NewTask]) -> Flow[list[Inserted]]:
@@ -50,13 +73,8 @@ def settlement(wording: Wording, task: OnceTask[object], decide: Decide) -> Flow
         if rows:
             return True
         rows = yield wording.render(_READ), {**wording.parameters(), "id": task.id}
-        known = _still_held(decode(rows[0]), task) if rows else None
+        known = still_held(rows, task)
     return False
-
-
-def _still_held(found: OnceTask[object], task: OnceTask[object]) -> OnceTask[object] | None:
-    grant = (task.run_uid, task.lease_uid, task.epoch)
-    return found if (found.run_uid, found.lease_uid, found.epoch) == grant else None
 
 
 def spoiling(text: str) -> Flow[None]:

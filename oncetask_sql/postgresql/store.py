@@ -1,6 +1,5 @@
 """The store on PostgreSQL, for any number of processes and machines."""
 
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,13 +8,14 @@ from typing import Final, TypeVar
 from oncetask_core.claims import Claim
 from oncetask_core.clock import Clock, SystemClock
 from oncetask_core.env import DEFAULT_ENV
-from oncetask_core.errors import LeaseLostError, StoreError
+from oncetask_core.errors import StoreError
 from oncetask_core.limits import check_env
 from oncetask_core.query import Page, TaskFilter, TaskQuery
 from oncetask_core.store import Claimed, ControlRecord, Decide, Found, Renewed
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 from oncetask_sql import sessions
+from oncetask_sql.callers import Callers
 from oncetask_sql.postgresql import caller, claiming, controlling, listing, opening, renewing, seating
 from oncetask_sql.postgresql.applying import Writer
 from oncetask_sql.postgresql.lanes import Lanes, Loops
@@ -51,6 +51,7 @@ class PostgresqlStore:
         own_time = StoreTime(None if clock is None or isinstance(clock, SystemClock) else clock, server=SERVER_NOW)
         self._wording = Wording(self._location.names, own_time, check_env(env))
         self._loops = Loops(self._location, self._wording)
+        self._callers = Callers(caller, self._wording)
         self._has_clock = own_time.is_injected
         self._seated_at = 0.0
         self._is_open = False
@@ -179,18 +180,17 @@ class PostgresqlStore:
         Raises:
             ConfigurationError: It is no session, not on a PostgreSQL database, or in no transaction.
         """
-        sessions.check(session, dialect="postgresql")
-        return sessions.is_async(session)
+        return self._callers.awaits(session)
 
     async def insert_in(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
         """Add tasks in a transaction of the caller; others hear of them after its commit, or with their next poll."""
-        answers = await sessions.run(session, caller.insertion(self._wording, tasks))
+        answers = await self._callers.insert(session, tasks)
         sessions.after_commit(session, self._tell)
         return answers
 
     def insert_in_now(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
         """Add tasks in a transaction of the caller, in the calling thread."""
-        return sessions.run_now(session, caller.insertion(self._wording, tasks))
+        return self._callers.insert_now(session, tasks)
 
     async def settle_in(self, session: object, task: OnceTask[object], decide: Decide) -> None:
         """Write a holder's decision in a transaction of the caller.
@@ -198,11 +198,7 @@ class PostgresqlStore:
         Raises:
             LeaseLostError: The lease is no longer the task's; the transaction can only be rolled back.
         """
-        if not await sessions.run(session, caller.settlement(self._wording, task, decide)):
-            lost = LeaseLostError(task.id)
-            with contextlib.suppress(Exception):  # it is meant to fail: the transaction is of no use any more
-                await sessions.run(session, caller.spoiling(str(lost)))
-            raise lost
+        await self._callers.settle(session, task, decide)
 
     def settle_in_now(self, session: object, task: OnceTask[object], decide: Decide) -> None:
         """Do the same in the calling thread.
@@ -210,11 +206,7 @@ class PostgresqlStore:
         Raises:
             LeaseLostError: As for `settle_in`.
         """
-        if not sessions.run_now(session, caller.settlement(self._wording, task, decide)):
-            lost = LeaseLostError(task.id)
-            with contextlib.suppress(Exception):  # it is meant to fail: the transaction is of no use any more
-                sessions.run_now(session, caller.spoiling(str(lost)))
-            raise lost
+        self._callers.settle_now(session, task, decide)
 
     def _tell(self) -> None:
         if "wake_ups" in self.capabilities:
