@@ -18,7 +18,7 @@ def caller_transactions(store: TaskStore) -> CallerTransactions:
     if "caller_transaction" not in store.capabilities or not isinstance(store, CallerTransactions):
         raise ConfigurationError(
             value=type(store).__name__,
-            rule="a session is for stores that take part in the caller's transactions, as PostgreSQL's does",
+            rule="a session is for stores that take part in the caller's transactions: PostgreSQL's and MariaDB's",
             remedy="Leave out the session, or keep the tasks in the database of your own data.",
         )
     return store

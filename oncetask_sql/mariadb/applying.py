@@ -119,17 +119,22 @@ class Writer:
         return done
 
     async def _write_some(self, parts: Mapping[str, _Part], *, clears: bool) -> tuple[set[str], set[str]]:
-        """Return the ids of what was written, and of what was not found unlocked; nothing of it if it raises."""
+        """Return the ids of what was written, and of what was not found unlocked; nothing of it if it raises.
+
+        The keys of what a guard refuses are seated, too: a holder that has completed its task in a transaction of its
+        own asks for that here, rather than wait for what that transaction has noted.
+        """
         for attempt in range(TRIES):
             try:
                 (found,) = await self._session.begin([writes.locking(self._wording, parts)])
-                rows = [row for row in map(Locked._make, found) if row.passes(parts[row.id].guard)]
-                statements = [text for row in rows if (text := parts[row.id].statement) is not None]
-                if gone := [row.id for row in rows if parts[row.id].statement is None]:
+                rows = [Locked._make(row) for row in found]
+                passing = [row for row in rows if row.passes(parts[row.id].guard)]
+                statements = [text for row in passing if (text := parts[row.id].statement) is not None]
+                if gone := [row.id for row in passing if parts[row.id].statement is None]:
                     statements.append(writes.deleting(self._wording, gone))
                 keys = {row.key for row in rows if parts[row.id].seats and row.key is not None}
                 await seating.finish(self._session, self._wording, writes=statements, keys=keys, clears=clears)
-                return {row.id for row in rows}, parts.keys() - {row[1] for row in found}
+                return {row.id for row in passing}, parts.keys() - {row.id for row in rows}
             except MySQLError as error:
                 if attempt == TRIES - 1 or not (is_locked(error) or is_duplicate(error)):
                     raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import msgspec
@@ -109,7 +109,7 @@ class _Asking:
                 self._tasks += await self._members(head, limit=room)
         return await self._grant()
 
-    def _said(self, sql: str, **values: object) -> Statement:
+    def _said(self, sql: str, **values: Any) -> Statement:
         return said(self._wording, sql, **values)
 
     def _looking(self) -> list[Statement]:

@@ -7,7 +7,7 @@ are left out and the others inserted again.
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from asyncmy.errors import MySQLError
 
@@ -18,7 +18,7 @@ from oncetask_sql.codec import BORN, encode_new
 from oncetask_sql.inserted import TaskLockedError, answers_of, distinct
 from oncetask_sql.keys import keys_of
 from oncetask_sql.mariadb.failures import ROW_ERRORS, is_duplicate, is_locked
-from oncetask_sql.mariadb.literals import literal
+from oncetask_sql.mariadb.literals import Writing, literal
 from oncetask_sql.mariadb.seating import looking, seat_seen
 from oncetask_sql.mariadb.session import Session, Statement
 from oncetask_sql.mariadb.statements import said
@@ -28,12 +28,12 @@ from oncetask_sql.wording import Wording
 _ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CREATED: Final = BORN.index("created_at")
 _RELATIVE: Final = (BORN.index("wait_until"), BORN.index("order_at"))
-_INSERT: Final = f"""SET STATEMENT innodb_lock_wait_timeout = 0 FOR
-    INSERT INTO oncetask_task ({", ".join(BORN)}) VALUES """
+_PATIENCE: Final = "SET STATEMENT innodb_lock_wait_timeout = 0 FOR "
 """Waits for nobody: an id may be kept by a transaction that stays open."""
-_KNOWN: Final = "SELECT id, kind, created_by FROM oncetask_task WHERE env = %(env)s AND id IN (%(ids)s)"
+_INSERT: Final = f"INSERT INTO oncetask_task ({', '.join(BORN)}) VALUES "
+KNOWN: Final = "SELECT id, kind, created_by FROM oncetask_task WHERE env = %(env)s AND id IN (%(ids)s)"
 _MOST_CHARACTERS: Final = 250_000
-"""How long a statement of several rows becomes: servers bound its length."""
+"""How much text the rows of a statement have, unless it is a single row: servers bound the length."""
 
 
 def insertion(wording: Wording, tasks: Sequence[NewTask]) -> list[Statement]:
@@ -43,31 +43,51 @@ def insertion(wording: Wording, tasks: Sequence[NewTask]) -> list[Statement]:
         ValueError: A value cannot be stored.
         OverflowError: A time lies outside the years 1 to 9999.
     """
-    now = said(wording, ":now")
-    rows = [_row(new, env=wording.env, now=now) for new in tasks]
-    return [said(wording, _INSERT) + ", ".join(some) for some in _portions(rows)]
+    return [_PATIENCE + adding(wording, some) for some in portions(wording, tasks)]
 
 
-def _row(new: NewTask, *, env: str, now: str) -> str:
-    cells = [literal(value) for value in encode_new(new, env=env, now=_ZERO)]
-    cells[_CREATED] = now
-    if isinstance(new.wait_until, StoreNow):
-        for place in _RELATIVE:
-            cells[place] = f"{now} + {cells[place]}"
-    return f"({', '.join(cells)})"
+class Row(NamedTuple):
+    """A task to insert."""
+
+    is_relative: bool
+    """Whether its times are relative to the store's."""
+    cells: list[object]
 
 
-def _portions(rows: Sequence[str]) -> Iterator[list[str]]:
-    portion: list[str] = []
+def portions(wording: Wording, tasks: Sequence[NewTask]) -> Iterator[list[Row]]:
+    """Yield the rows of tasks, together as many as one statement takes.
+
+    Raises:
+        ValueError: A value cannot be stored.
+        OverflowError: A time lies outside the years 1 to 9999.
+    """
+    portion: list[Row] = []
     size = 0
-    for row in rows:
-        if portion and size + len(row) > _MOST_CHARACTERS:
+    for new in tasks:
+        row = Row(isinstance(new.wait_until, StoreNow), encode_new(new, env=wording.env, now=_ZERO))
+        length = sum(len(cell) for cell in row.cells if isinstance(cell, str))
+        if portion and size + length > _MOST_CHARACTERS:
             yield portion
             portion, size = [], 0
         portion.append(row)
-        size += len(row)
+        size += length
     if portion:
         yield portion
+
+
+def adding(wording: Wording, rows: Sequence[Row], *, written: Writing = literal) -> Statement:
+    """Return the statement that adds rows."""
+    now = said(wording, ":now", written=written)
+    return said(wording, _INSERT) + ", ".join([_values(row, now, written) for row in rows])
+
+
+def _values(row: Row, now: str, written: Writing) -> str:
+    cells = [written(value) for value in row.cells]
+    cells[_CREATED] = now
+    if row.is_relative:
+        for place in _RELATIVE:
+            cells[place] = f"{now} + {cells[place]}"
+    return f"({', '.join(cells)})"
 
 
 async def insert(session: Session, wording: Wording, tasks: Sequence[NewTask]) -> list[Inserted]:
@@ -132,5 +152,5 @@ async def known(session: Session, wording: Wording, ids: Sequence[str]) -> dict[
     """Return kind and creator of tasks that exist, by id."""
     if not ids:
         return {}
-    rows = await session.rows(said(wording, _KNOWN, ids=ids))
+    rows = await session.rows(said(wording, KNOWN, ids=ids))
     return {task_id: (kind, created_by) for task_id, kind, created_by in rows}

@@ -1,10 +1,14 @@
 """Values as they stand in statements: the text protocol has no parameters.
 
-What is written here is read under a `sql_mode` and a character set that `connecting` sets.
+What is written here is read under a `sql_mode` and a character set that `connecting` sets. On the caller's sessions
+nobody knows these, so there values stay out of statements, and drivers put them in.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
+
+Writing = Callable[[object], str]
+"""Returns what stands for a value in a statement."""
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "'": "\\'", "\x00": "\\0"})
 
@@ -36,17 +40,39 @@ def literal(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no place in a statement")
 
 
-def filled(sql: str, values: Mapping[str, Any]) -> str:
-    """Return a statement with `%(name)s` replaced by the values, of which it may name any."""
-    return sql % _Literals(values)
+class Bound:
+    """Puts the names of values into a statement, in the style of PyMySQL: `%(p0)s`.
+
+    Attributes:
+        values: The values by name.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+
+    def __call__(self, value: object) -> str:
+        """Return what stands for a value; a collection becomes a list for IN, which holds nothing where it is empty."""
+        if isinstance(value, Sql):
+            return value
+        if isinstance(value, Collection) and not isinstance(value, str):
+            return ",".join([self(one) for one in value]) if value else "NULL"
+        name = f"p{len(self.values)}"
+        self.values[name] = value
+        return f"%({name})s"
 
 
-class _Literals(dict[str, str]):
+def filled(sql: str, values: Mapping[str, Any], *, written: Writing = literal) -> str:
+    """Return a statement with `%(name)s` replaced by what stands for the values, of which it may name any."""
+    return sql % _Written(values, written)
+
+
+class _Written(dict[str, str]):
     """Writes only those values that a statement names."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], written: Writing) -> None:
         super().__init__()
         self._values = values
+        self._written = written
 
     def __missing__(self, name: str) -> str:
-        return literal(self._values[name])
+        return self._written(self._values[name])

@@ -42,6 +42,12 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
         return Names(None, self.table_prefix)
 
     @property
+    def qualified_names(self) -> Names:
+        """The names of the tables, for sessions that may be on another database of the same server."""
+        quoted = self.database.replace("`", "``")
+        return Names(f"`{quoted}`", self.table_prefix)
+
+    @property
     def address(self) -> str:
         """The URL without its password, for messages."""
         return masked(self.url)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from oncetask_sql.keys import Key
-from oncetask_sql.mariadb.literals import Sql, literal
+from oncetask_sql.mariadb.literals import Sql, Writing, literal
 from oncetask_sql.mariadb.session import COMMIT, Session, Statement
 from oncetask_sql.mariadb.statements import said
 from oncetask_sql.schema import FREE, WAITING_FOR_SEAT
@@ -133,9 +133,13 @@ def _writing(
     if given:
         statements.append(said(wording, _SEAT, rows=given))
     if late:
-        notes = ", ".join(f"({literal([wording.env, *key])})" for key in sorted(set(late)))
-        statements.append(said(wording, _NOTE) + notes)
+        statements.append(noting(wording, late))
     return statements
+
+
+def noting(wording: Wording, keys: Collection[Key], *, written: Writing = literal) -> Statement:
+    """Return what has keys seated later."""
+    return said(wording, _NOTE) + ", ".join(f"({written([wording.env, *key])})" for key in sorted(set(keys)))
 
 
 async def seat_noted(session: Session, wording: Wording) -> None:

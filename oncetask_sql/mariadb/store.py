@@ -11,10 +11,11 @@ from oncetask_core.env import DEFAULT_ENV
 from oncetask_core.errors import StoreError
 from oncetask_core.limits import check_env
 from oncetask_core.query import Page, TaskFilter, TaskQuery
-from oncetask_core.store import Claimed, ControlRecord, Found, Renewed
-from oncetask_core.task import NewTask
+from oncetask_core.store import Claimed, ControlRecord, Decide, Found, Renewed
+from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
-from oncetask_sql.mariadb import claiming, controlling, listing, opening, renewing, seating
+from oncetask_sql.callers import Callers
+from oncetask_sql.mariadb import caller, claiming, controlling, listing, opening, renewing, seating
 from oncetask_sql.mariadb.applying import Writer
 from oncetask_sql.mariadb.lanes import Lanes, Loops
 from oncetask_sql.mariadb.location import Location, located
@@ -48,6 +49,7 @@ class MariadbStore:
         own_time = StoreTime(None if clock is None or isinstance(clock, SystemClock) else clock, server=SERVER_NOW)
         self._wording = Wording(self._location.names, own_time, check_env(env))
         self._loops = Loops(self._location, self._wording)
+        self._callers = Callers(caller, Wording(self._location.qualified_names, own_time, env))
         self._has_clock = own_time.is_injected
         self._seated_at = 0.0
         self._is_open = False
@@ -60,7 +62,7 @@ class MariadbStore:
     @property
     def capabilities(self) -> frozenset[str]:
         """The clock can be injected; of others' tasks the store hears by asking alone."""
-        return frozenset({"injected_clock"})
+        return frozenset({"caller_transaction", "injected_clock"})
 
     async def open(self) -> None:
         """Connect and check the server and the schema.
@@ -153,6 +155,38 @@ class MariadbStore:
         return await self._run(
             "writes", lambda s, w: controlling.write_control(s, w, name=name, value=value, if_revision=if_revision)
         )
+
+    def awaits(self, session: object) -> bool:
+        """Return whether statements on a session of the caller are awaited.
+
+        Raises:
+            ConfigurationError: It is no session, not on a MariaDB database, or in no transaction.
+        """
+        return self._callers.awaits(session)
+
+    async def insert_in(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
+        """Add tasks in a transaction of the caller."""
+        return await self._callers.insert(session, tasks)
+
+    def insert_in_now(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
+        """Add tasks in a transaction of the caller, in the calling thread."""
+        return self._callers.insert_now(session, tasks)
+
+    async def settle_in(self, session: object, task: OnceTask[object], decide: Decide) -> None:
+        """Write a holder's decision in a transaction of the caller.
+
+        Raises:
+            LeaseLostError: The lease is no longer the task's; the connection is ended, so that nothing can commit.
+        """
+        await self._callers.settle(session, task, decide)
+
+    def settle_in_now(self, session: object, task: OnceTask[object], decide: Decide) -> None:
+        """Do the same in the calling thread.
+
+        Raises:
+            LeaseLostError: As for `settle_in`.
+        """
+        self._callers.settle_now(session, task, decide)
 
     def _here(self) -> Lanes:
         if not self._is_open:

@@ -12,7 +12,7 @@ from oncetask_core.task import StoreNow
 from oncetask_core.transition import Guard, Transition
 from oncetask_sql.codec import encode
 from oncetask_sql.keys import Key
-from oncetask_sql.mariadb.literals import literal
+from oncetask_sql.mariadb.literals import Writing, literal
 from oncetask_sql.mariadb.session import Statement
 from oncetask_sql.mariadb.statements import said
 from oncetask_sql.wording import Wording
@@ -73,15 +73,16 @@ def locking(wording: Wording, ids: Collection[str]) -> Statement:
     return said(wording, _LOCK, ids=sorted(ids))
 
 
-def writing(wording: Wording, transition: Transition) -> Statement:
+def writing(wording: Wording, transition: Transition, *, written: Writing = literal) -> Statement:
     """Return what writes a transition on a locked row whose guard holds.
 
     Raises:
         ValueError: A value cannot be stored.
         OverflowError: A time lies outside the years 1 to 9999.
     """
-    where = said(wording, _WHERE, id=transition.guard.id)
-    return said(wording, "UPDATE oncetask_task SET ") + ", ".join(_assignments(wording, transition)) + where
+    assigned = ", ".join(_assignments(wording, transition, written))
+    where = said(wording, _WHERE, written=written, id=transition.guard.id)
+    return said(wording, "UPDATE oncetask_task SET ") + assigned + where
 
 
 def deleting(wording: Wording, ids: Collection[str]) -> Statement:
@@ -89,9 +90,9 @@ def deleting(wording: Wording, ids: Collection[str]) -> Statement:
     return said(wording, _DELETE, ids=sorted(ids))
 
 
-def _assignments(wording: Wording, transition: Transition) -> Iterator[str]:
+def _assignments(wording: Wording, transition: Transition, written: Writing) -> Iterator[str]:
     for name, value in transition.patch.items():
-        text = literal(encode(name, value, _ZERO))
-        yield f"{name} = {said(wording, ':now')} + {text}" if isinstance(value, StoreNow) else f"{name} = {text}"
+        now = f"{said(wording, ':now', written=written)} + " if isinstance(value, StoreNow) else ""
+        yield f"{name} = {now}{written(encode(name, value, _ZERO))}"
     if transition.bumps_revision:
         yield "revision = revision + 1"

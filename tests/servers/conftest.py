@@ -4,15 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.mariadb.world import needs_server as needs_mariadb
-from tests.postgresql.world import needs_server as needs_postgresql
-from tests.servers.places import MariadbPlace, PostgresqlPlace
+from tests.servers.places import PLACES
 from tests.servers.world import Place
-
-PLACES = [
-    pytest.param(PostgresqlPlace, id="postgresql", marks=needs_postgresql),
-    pytest.param(MariadbPlace, id="mariadb", marks=needs_mariadb),
-]
 
 
 @pytest.fixture(params=PLACES)

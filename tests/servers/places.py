@@ -7,6 +7,10 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
+import pymysql
+import pytest
+
 from oncetask_core.clock import Clock
 from tests.mariadb import world as mariadb
 from tests.mariadb.cutting import MariadbLink
@@ -50,6 +54,24 @@ class PostgresqlPlace:
         async with self.way(decide) as url, postgresql.opened(url) as store:
             yield store
 
+    def alchemy(self, *, awaited: bool = False) -> str:
+        """Return the URL of the schema for SQLAlchemy; the driver does both."""
+        url = postgresql.URL.replace("postgresql://", "postgresql+psycopg://", 1)
+        return f"{url}?options=-csearch_path%3D{postgresql.schema_of(self.url)}"
+
+    def django(self) -> dict[str, Any]:
+        """Return what Django's DATABASES say of the schema."""
+        server = psycopg.conninfo.conninfo_to_dict(postgresql.URL)
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": server["dbname"],
+            "USER": server["user"],
+            "PASSWORD": server.get("password", ""),
+            "HOST": server["host"],
+            "PORT": server["port"],
+            "OPTIONS": {"options": f"-c search_path={postgresql.schema_of(self.url)}"},
+        }
+
     def remove(self) -> None:
         """Remove the schema."""
         self._schemas.remove()
@@ -84,6 +106,24 @@ class MariadbPlace:
         async with self.way(decide) as url, mariadb.opened(url) as store:
             yield store
 
+    def alchemy(self, *, awaited: bool = False) -> str:
+        """Return the URL of the database for SQLAlchemy."""
+        return self.url.replace("mysql://", "mysql+asyncmy://" if awaited else "mariadb+pymysql://", 1)
+
+    def django(self) -> dict[str, Any]:
+        """Return what Django's DATABASES say of the database; PyMySQL stands in for the driver that it wants."""
+        pymysql.version_info = (2, 2, 7, "final", 0)  # what Django asks for
+        pymysql.install_as_MySQLdb()
+        parts = urlsplit(self.url)
+        return {
+            "ENGINE": "django.db.backends.mysql",
+            "NAME": parts.path.removeprefix("/"),
+            "USER": parts.username,
+            "PASSWORD": parts.password or "",
+            "HOST": parts.hostname,
+            "PORT": str(parts.port),
+        }
+
     def remove(self) -> None:
         """Remove the database."""
         self._databases.remove()
@@ -91,6 +131,12 @@ class MariadbPlace:
     def _is_running(self, thread: int) -> bool:
         threads = f"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = {thread}"
         return bool(self.run(threads)[0][0])
+
+
+PLACES = [
+    pytest.param(PostgresqlPlace, id="postgresql", marks=postgresql.needs_server),
+    pytest.param(MariadbPlace, id="mariadb", marks=mariadb.needs_server),
+]
 
 
 def _user(place: str) -> str:

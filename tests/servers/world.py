@@ -37,6 +37,14 @@ class Place(Protocol):
         """Yield an open store whose connections are cut."""
         ...
 
+    def alchemy(self, *, awaited: bool = False) -> str:
+        """Return the URL for SQLAlchemy of what sees the tables of the place."""
+        ...
+
+    def django(self) -> dict[str, Any]:
+        """Return what Django's DATABASES say of the place."""
+        ...
+
     def remove(self) -> None:
         """Remove the place."""
         ...

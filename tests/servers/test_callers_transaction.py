@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-from typing import Any
+import os
 
 import django
-import psycopg
 import pytest
 from django.conf import settings
 from django.db import connections, transaction
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -27,131 +24,47 @@ from oncetask import (
 )
 from oncetask_core.task import NewTask
 from tests.asynchronous import SOON, asynchronous
-from tests.postgresql.world import URL, Schemas, connected, needs_server, schema_of
+from tests.postgresql.world import Schemas, connected
+from tests.postgresql.world import needs_server as needs_postgresql
+from tests.servers.sessions import (
+    ASYNC,
+    NOW,
+    Opening,
+    OpeningNow,
+    RollBackError,
+    async_connection,
+    roll_back,
+    session_now,
+    write,
+    write_now,
+)
+from tests.servers.world import Place
 from tests.worker.world import Job, Keyed
 
-pytestmark = needs_server
 
-Opening = Callable[[str], AbstractAsyncContextManager[Any]]
-
-
-class RollBackError(Exception):
-    """Ends a transaction of a test."""
-
-
-def roll_back() -> None:
-    """End the transaction around the caller."""
-    raise RollBackError
-
-
-def alchemy(url: str) -> tuple[str, dict[str, Any]]:
-    """Return URL and options of SQLAlchemy for a schema."""
-    options = {"options": f"-c search_path={schema_of(url)}"}
-    return URL.replace("postgresql://", "postgresql+psycopg://", 1), {"connect_args": options}
-
-
-@asynccontextmanager
-async def async_session(url: str) -> AsyncIterator[AsyncSession]:
-    """Yield an AsyncSession in a transaction."""
-    name, options = alchemy(url)
-    engine = create_async_engine(name, **options)
-    try:
-        async with AsyncSession(engine) as session, session.begin():
-            yield session
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def async_connection(url: str) -> AsyncIterator[Any]:
-    """Yield an AsyncConnection in a transaction."""
-    name, options = alchemy(url)
-    engine = create_async_engine(name, **options)
-    try:
-        async with engine.begin() as connection:
-            yield connection
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def psycopg_connection(url: str) -> AsyncIterator[Any]:
-    """Yield an asynchronous connection of psycopg in a transaction."""
-    async with await psycopg.AsyncConnection.connect(URL, options=f"-c search_path={schema_of(url)}") as connection:
-        yield connection
-
-
-@contextmanager
-def session_now(url: str) -> Any:
-    """Yield a Session in a transaction."""
-    name, options = alchemy(url)
-    engine = create_engine(name, **options)
-    try:
-        with Session(engine) as session, session.begin():
-            yield session
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def connection_now(url: str) -> Any:
-    """Yield a Connection in a transaction."""
-    name, options = alchemy(url)
-    engine = create_engine(name, **options)
-    try:
-        with engine.begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def psycopg_now(url: str) -> Any:
-    """Yield a connection of psycopg in a transaction."""
-    with psycopg.connect(URL, options=f"-c search_path={schema_of(url)}") as connection:
-        yield connection
-
-
-ASYNC = pytest.mark.parametrize("opening", [async_session, async_connection, psycopg_connection])
-NOW = pytest.mark.parametrize("opening", [session_now, connection_now, psycopg_now])
-
-
-async def write(session: Any, statement: str) -> None:
-    """Run a statement of the caller's own."""
-    await session.execute(statement if isinstance(session, psycopg.AsyncConnection) else text(statement))
-
-
-def write_now(session: Any, statement: str) -> None:
-    """Run a statement of the caller's own."""
-    session.execute(text(statement) if isinstance(session, Session | Connection) else statement)
-
-
-def ledger(url: str) -> list[str]:
+def ledger(place: Place) -> list[str]:
     """Return what the caller has written himself."""
-    with connected() as connection:
-        return [row[0] for row in connection.execute(f"SELECT note FROM {schema_of(url)}.ledger".encode())]
+    return [note for (note,) in place.run("SELECT note FROM ledger")]
 
 
-def with_ledger(schemas: Schemas) -> str:
-    """Return a schema with a table of the caller's own."""
-    url = schemas.new()
-    with connected() as connection:
-        connection.execute(f"CREATE TABLE {schema_of(url)}.ledger (note text)".encode())
-    return url
+def with_ledger(place: Place) -> str:
+    """Make a table of the caller's own; return the URL of the place."""
+    place.run("CREATE TABLE ledger (note varchar(100))")
+    return place.url
 
 
 @ASYNC
 @asynchronous
-async def test_tasks_exist_if_and_only_if_the_transaction_commits(opening: Opening, schemas: Schemas) -> None:
+async def test_tasks_exist_if_and_only_if_the_transaction_commits(opening: Opening, place: Place) -> None:
     """Business data and tasks are one."""
-    url = with_ledger(schemas)
+    url = with_ledger(place)
     manager = TaskManager(url)
     with contextlib.suppress(RollBackError):
-        async with opening(url) as session:
+        async with opening(place) as session:
             await write(session, "INSERT INTO ledger VALUES ('no')")
             assert await manager.create_task(Job("no"), session=session)
             roll_back()
-    async with opening(url) as session:
+    async with opening(place) as session:
         await write(session, "INSERT INTO ledger VALUES ('yes')")
         created = await manager.create_tasks([Job("yes"), Keyed("k1"), Keyed("k2"), Job("yes")], session=session)
         assert await manager.count_tasks() == 0
@@ -164,17 +77,17 @@ async def test_tasks_exist_if_and_only_if_the_transaction_commits(opening: Openi
 
     assert [bool(one) for one in created] == [True, True, True, False]
     assert [task.id for task in found.tasks] == ["yes", "k1", "k2"]
-    assert ledger(url) == ["yes"]
+    assert ledger(place) == ["yes"]
     assert [task.outcome for task in live] == [Outcome.COMPLETED] * 3
 
 
 @ASYNC
 @asynchronous
 async def test_a_task_is_completed_if_and_only_if_the_transaction_of_its_handler_commits(
-    opening: Opening, schemas: Schemas
+    opening: Opening, place: Place
 ) -> None:
     """A handler whose transaction is rolled back has failed, and runs again; its effect is there once."""
-    url = with_ledger(schemas)
+    url = with_ledger(place)
     manager = TaskManager(url)
     attempts: list[int] = []
 
@@ -182,7 +95,7 @@ async def test_a_task_is_completed_if_and_only_if_the_transaction_of_its_handler
     async def handle(task: OnceTask[Job], context: TaskContext[Job]) -> str:
         attempts.append(context.attempt)
         try:
-            async with opening(url) as session:
+            async with opening(place) as session:
                 await write(session, f"INSERT INTO ledger VALUES ('attempt {context.attempt}')")
                 await manager.create_task(Keyed("follow-up"), session=session)
                 await context.acomplete_in(session, {"done": True})
@@ -200,7 +113,7 @@ async def test_a_task_is_completed_if_and_only_if_the_transaction_of_its_handler
     await manager.close()
 
     assert attempts == [1, 2]
-    assert ledger(url) == ["attempt 2"]
+    assert ledger(place) == ["attempt 2"]
     assert result == {"done": True}
     assert [error.error.partition(":")[0] for error in task.errors] == ["NotCommittedError"]
     assert follow_up.is_live
@@ -208,16 +121,14 @@ async def test_a_task_is_completed_if_and_only_if_the_transaction_of_its_handler
 
 @NOW
 @asynchronous
-async def test_a_plain_function_completes_its_task_in_its_own_thread(
-    opening: Callable[[str], AbstractContextManager[Any]], schemas: Schemas
-) -> None:
+async def test_a_plain_function_completes_its_task_in_its_own_thread(opening: OpeningNow, place: Place) -> None:
     """With the sessions that block."""
-    url = with_ledger(schemas)
+    url = with_ledger(place)
     manager = TaskManager(url)
 
     @manager.task_handler(Keyed)
     def handle(task: OnceTask[Keyed], context: TaskContext[Keyed]) -> None:
-        with opening(url) as session:
+        with opening(place) as session:
             write_now(session, f"INSERT INTO ledger VALUES ('{task.id}')")
             context.complete_in(session, task.id)
 
@@ -226,39 +137,37 @@ async def test_a_plain_function_completes_its_task_in_its_own_thread(
     tasks = (await manager.get_tasks_by_ids(["a", "b", "c"])).tasks
     await manager.close()
 
-    assert sorted(ledger(url)) == ["a", "b", "c"]
+    assert sorted(ledger(place)) == ["a", "b", "c"]
     assert [(task.outcome, task.result, task.claims) for task in tasks] == [
         (Outcome.COMPLETED, f'"{task.id}"', 1) for task in tasks
     ]
 
 
 @NOW
-def test_the_manager_that_blocks_writes_on_the_callers_thread(
-    opening: Callable[[str], AbstractContextManager[Any]], schemas: Schemas
-) -> None:
+def test_the_manager_that_blocks_writes_on_the_callers_thread(opening: OpeningNow, place: Place) -> None:
     """Tasks exist if and only if the transaction commits; a session that is awaited is refused."""
-    url = with_ledger(schemas)
+    url = with_ledger(place)
     manager = SyncTaskManager(url)
-    with contextlib.suppress(RollBackError), opening(url) as session:
+    with contextlib.suppress(RollBackError), opening(place) as session:
         assert manager.create_task(Job("no"), session=session)
         roll_back()
-    with opening(url) as session:
+    with opening(place) as session:
         write_now(session, "INSERT INTO ledger VALUES ('yes')")
         created = manager.create_tasks([Job("yes"), Keyed("k")], session=session)
         assert manager.count_tasks() == 0
     assert [bool(one) for one in created] == [True, True]
     assert {task.id for task in manager.list_tasks().tasks} == {"yes", "k"}
-    assert ledger(url) == ["yes"]
+    assert ledger(place) == ["yes"]
     with pytest.raises(ConfigurationError, match="takes sessions that block"):
-        manager.create_task(Job("x"), session=AsyncSession(create_async_engine(alchemy(url)[0])))
+        manager.create_task(Job("x"), session=AsyncSession(create_async_engine(place.alchemy(awaited=True))))
     manager.close()
 
 
 @ASYNC
 @asynchronous
-async def test_whoever_has_lost_the_lease_commits_nothing(opening: Opening, schemas: Schemas) -> None:
+async def test_whoever_has_lost_the_lease_commits_nothing(opening: Opening, place: Place) -> None:
     """The transaction is of no use any more, also to a handler that does not look."""
-    url = with_ledger(schemas)
+    url = with_ledger(place)
     manager = TaskManager(url)
     seen: list[str] = []
 
@@ -266,7 +175,7 @@ async def test_whoever_has_lost_the_lease_commits_nothing(opening: Opening, sche
     async def handle(task: OnceTask[Job], context: TaskContext[Job]) -> None:
         await manager.delete_task(task.id)
         try:
-            async with opening(url) as session:
+            async with opening(place) as session:
                 await write(session, "INSERT INTO ledger VALUES ('stale')")
                 try:
                     await context.acomplete_in(session)
@@ -280,17 +189,16 @@ async def test_whoever_has_lost_the_lease_commits_nothing(opening: Opening, sche
     await manager.close()
 
     assert "the lease on task 'a' is lost" in seen[0]
-    assert ledger(url) == []
+    assert ledger(place) == []
 
 
 @asynchronous
-async def test_sessions_that_cannot_be_meant_are_refused(schemas: Schemas) -> None:
-    """Before anything is written: another database, none, the other kind, no transaction."""
-    url = schemas.new()
-    manager, memory = TaskManager(url), TaskManager("memory://")
-    with connected() as autocommit, session_now(url) as blocking, Session(create_engine("sqlite://")) as other:
-        refusals = [(manager, object(), "session is a SQLAlchemy Session"), (manager, autocommit, "commits by itself")]
-        refusals += [(manager, blocking, "whose statements are awaited"), (manager, other, "got 'sqlite'")]
+async def test_sessions_that_cannot_be_meant_are_refused(place: Place) -> None:
+    """Before anything is written: another database, none, the other kind; and stores without such a part."""
+    manager, memory = TaskManager(place.url), TaskManager("memory://")
+    with session_now(place) as blocking, Session(create_engine("sqlite://")) as other:
+        refusals = [(manager, object(), "session is a SQLAlchemy Session"), (manager, other, "got 'sqlite'")]
+        refusals += [(manager, blocking, "whose statements are awaited")]
         refusals += [(memory, blocking, "take part in the caller's transactions")]
         for asked, session, message in refusals:
             with pytest.raises(ConfigurationError, match=message):
@@ -300,10 +208,22 @@ async def test_sessions_that_cannot_be_meant_are_refused(schemas: Schemas) -> No
     await manager.close()
 
 
+@needs_postgresql
 @asynchronous
-async def test_an_open_transaction_that_completes_a_task_stops_no_renewal(schemas: Schemas) -> None:
+async def test_a_connection_of_psycopg_that_is_in_no_transaction_is_refused(schemas: Schemas) -> None:
+    """Each of its statements would commit by itself."""
+    manager = TaskManager(schemas.new())
+    with connected() as autocommit, pytest.raises(ConfigurationError, match="commits by itself"):
+        await manager.create_task(Job("a"), session=autocommit)
+
+    assert await manager.count_tasks() == 0
+    await manager.close()
+
+
+@asynchronous
+async def test_an_open_transaction_that_completes_a_task_stops_no_renewal(place: Place) -> None:
     """Fifty other leases are extended at once, and the claims of others go on."""
-    url = schemas.new()
+    url = place.url
     manager = TaskManager(url)
     release, begun = asyncio.Event(), asyncio.Event()
 
@@ -312,7 +232,7 @@ async def test_an_open_transaction_that_completes_a_task_stops_no_renewal(schema
         if task.id != "slow":
             await release.wait()
             return
-        async with psycopg_connection(url) as session:
+        async with async_connection(place) as session:
             await context.acomplete_in(session)
             begun.set()
             await release.wait()
@@ -337,31 +257,25 @@ async def test_an_open_transaction_that_completes_a_task_stops_no_renewal(schema
 
 
 @asynchronous
-async def test_djangos_connection_takes_part_within_atomic_alone(schemas: Schemas) -> None:
+async def test_djangos_connection_takes_part_within_atomic_alone(place: Place) -> None:
     """Outside of it each statement commits by itself, which is refused."""
-    url = with_ledger(schemas)
-    server = psycopg.conninfo.conninfo_to_dict(URL)
-    database = {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": server["dbname"],
-        "USER": server["user"],
-        "HOST": server["host"],
-        "PORT": server["port"],
-        "OPTIONS": {"options": f"-c search_path={schema_of(url)}"},
-    }
-    settings.configure(DATABASES={"default": database})
-    django.setup()
+    url = with_ledger(place)
+    alias = f"{type(place).__name__} {os.getpid()}"
+    if not settings.configured:
+        settings.configure()
+        django.setup()
+    connections.settings[alias] = connections.configure_settings({"default": place.django()})["default"]
     manager = TaskManager(url)
     refused: list[str] = []
 
     @manager.task_handler(Job)
     def handle(task: OnceTask[Job], context: TaskContext[Job]) -> None:
-        connection = connections["default"]
+        connection = connections[alias]
         try:
             context.complete_in(connection)
         except ConfigurationError as error:
             refused.append(str(error))
-        with transaction.atomic():
+        with transaction.atomic(using=alias):
             with connection.cursor() as cursor:
                 cursor.execute("INSERT INTO ledger VALUES (%s)", (task.id,))
             context.complete_in(connection, "done")
@@ -373,4 +287,4 @@ async def test_djangos_connection_takes_part_within_atomic_alone(schemas: Schema
     await manager.close()
 
     assert "commits by itself" in refused[0]
-    assert (task.outcome, task.result, ledger(url)) == (Outcome.COMPLETED, '"done"', ["a"])
+    assert (task.outcome, task.result, ledger(place)) == (Outcome.COMPLETED, '"done"', ["a"])

@@ -1,19 +1,24 @@
 """A worker process that moves money in its handlers' own transactions.
 
-`python -m tests.postgresql.transferring STORE_URL SERVER_URL`
+`python -m tests.servers.transferring STORE_URL ALCHEMY_URL [before|after]`: the last lets the process kill itself, just
+before its first commit or just behind it.
 """
 
 import asyncio
+import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-import psycopg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from oncetask import ExponentialBackoffPolicy, OnceTask, TaskContext, TaskData, TaskManager
-from tests.postgresql.world import schema_of
 
 LEASE_SECONDS = 2.0
+ADD = text("UPDATE accounts SET balance = balance + :amount WHERE number = :account")
+NOTE = text("INSERT INTO ledger VALUES (:number)")
 
 
 @dataclass(frozen=True)
@@ -30,23 +35,24 @@ class Transfer(TaskData[None]):
         return f"transfer {self.number}"
 
 
-def make_manager(store: str, server: str) -> TaskManager:
+def make_manager(store: str, database: str, dies: str = "") -> TaskManager:
     """Return a manager whose handler moves the money and completes its task in one transaction."""
     manager = TaskManager(store, poll_interval=0.2, shutdown_timeout=1)
+    engine = create_async_engine(database)
     patient = ExponentialBackoffPolicy(max_attempts=20, base_delay=0.05)
 
     @manager.task_handler(Transfer, concurrency=8, lease_duration=LEASE_SECONDS, max_crashes=0, retry_policy=patient)
     async def transfer(task: OnceTask[Transfer], context: TaskContext[Transfer]) -> None:
-        move = "UPDATE accounts SET balance = balance + %s WHERE number = %s"
         data = task.data
-        options = f"-c search_path={schema_of(store)}"
-        async with await psycopg.AsyncConnection.connect(server, options=options) as connection:
-            for amount, account in sorted(
-                [(-data.amount, data.source), (data.amount, data.target)], key=lambda m: m[1]
-            ):
-                await connection.execute(move, (amount, account))
-            await connection.execute("INSERT INTO ledger VALUES (%s)", (data.number,))
+        async with engine.begin() as connection:
+            for account, amount in sorted([(data.source, -data.amount), (data.target, data.amount)]):
+                await connection.execute(ADD, {"amount": amount, "account": account})
+            await connection.execute(NOTE, {"number": data.number})
             await context.acomplete_in(connection)
+            if dies == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+        if dies == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return manager
 
