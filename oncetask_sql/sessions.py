@@ -117,19 +117,30 @@ def after_commit(session: object, call: Callable[[], None]) -> None:
 
 
 def _dialect(session: Any) -> str:
-    if isinstance(session, Session) or hasattr(session, "get_bind"):
-        return str(session.get_bind().dialect.name)
-    if isinstance(session, Connection) or _is_awaited_alchemy(session):
-        return str(session.dialect.name)
+    if _is_alchemy(session):
+        return str(_bind(session).dialect.name)
     return str(session.vendor) if _is_django(session) else "postgresql"
 
 
 def _is_autocommit(session: Any) -> bool:
     if _is_django(session):
         return not session.in_atomic_block and session.get_autocommit()
-    if isinstance(session, Session | Connection) or _is_awaited_alchemy(session):
-        return False
+    if _is_alchemy(session):
+        bind = _bind(session)
+        of_engine = bind.dialect._on_connect_isolation_level  # noqa: SLF001 - what create_engine was told stands nowhere else
+        return bool(bind.get_execution_options().get("isolation_level", of_engine) == "AUTOCOMMIT")
     return bool(session.autocommit) and session.info.transaction_status.name == "IDLE"
+
+
+def _bind(session: Any) -> Any:
+    """Return what runs the statements of a session of SQLAlchemy: an engine or a connection."""
+    if hasattr(session, "get_bind"):
+        return session.get_bind()
+    return getattr(session, "sync_connection", None) or getattr(session, "sync_engine", session)
+
+
+def _is_alchemy(session: object) -> bool:
+    return isinstance(session, Session | Connection) or _is_awaited_alchemy(session)
 
 
 def _is_django(session: object) -> bool:

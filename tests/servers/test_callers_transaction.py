@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.db import connections, transaction
 from sqlalchemy import create_engine
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from oncetask import (
@@ -205,6 +205,28 @@ async def test_sessions_that_cannot_be_meant_are_refused(place: Place) -> None:
                 await asked.create_task(Job("a"), session=session)
 
     assert await manager.count_tasks() == 0
+    await manager.close()
+
+
+@asynchronous
+async def test_sessions_of_sqlalchemy_that_commit_each_statement_are_refused(place: Place) -> None:
+    """Whoever has chosen that: the engine, a copy of it with other options, the connection."""
+    manager = TaskManager(place.url)
+    of_its_own = create_async_engine(place.alchemy(awaited=True), isolation_level="AUTOCOMMIT")
+    engine = create_async_engine(place.alchemy(awaited=True))
+    sessions: list[AsyncSession | AsyncConnection] = [
+        AsyncSession(of_its_own),
+        AsyncSession(engine.execution_options(isolation_level="AUTOCOMMIT")),
+        of_its_own.connect(),
+    ]
+    async with engine.connect() as connection:
+        sessions.append(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+        for session in sessions:
+            with pytest.raises(ConfigurationError, match="commits by itself"):
+                await manager.create_task(Job("a"), session=session)
+
+    assert await manager.count_tasks() == 0
+    await engine.dispose()
     await manager.close()
 
 
