@@ -1,0 +1,1 @@
+"""Every interleaving of a few scripts on PostgreSQL, stepped statement by statement."""
