@@ -3,15 +3,17 @@
     with running_postgresql() as server:
         url = server.create_database("one_test")
 
-`python -m tools.servers run --postgresql --mariadb -- COMMAND` starts them once for all processes of a command.
+`python -m tools.servers run --postgresql --mariadb --firestore -- COMMAND` starts them once for all processes of a
+command.
 
 A server is looked for in this order: the URL in its environment variable (`ONCETASK_TEST_POSTGRESQL`,
-`ONCETASK_TEST_MARIADB`), the programs of this machine, and what a package registry has. `homes.py` says where the
-data go, `keeper.py` how a server ends. `running_pgbouncer(server.url, pool_size=3)` puts a pooler in front of one.
+`ONCETASK_TEST_MARIADB`, `ONCETASK_TEST_FIRESTORE`), the programs of this machine, and what a package registry has.
+`homes.py` says where the data go, `keeper.py` how a server ends. `running_pgbouncer(server.url, pool_size=3)` puts a
+pooler in front of one.
 """
 
 from tools.servers.errors import GivenServerError, ServerFailedError, ServerMissingError
-from tools.servers.running import running_mariadb, running_pgbouncer, running_postgresql
+from tools.servers.running import running_firestore, running_mariadb, running_pgbouncer, running_postgresql
 from tools.servers.server import Server
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Server",
     "ServerFailedError",
     "ServerMissingError",
+    "running_firestore",
     "running_mariadb",
     "running_pgbouncer",
     "running_postgresql",

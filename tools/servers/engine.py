@@ -32,8 +32,8 @@ class Client(Protocol):
         """
         ...
 
-    def create_database(self, url: str, name: str) -> None:
-        """Create an empty database on a server, in place of any of that name."""
+    def create_database(self, url: str, name: str) -> str:
+        """Create an empty database on a server, in place of any of that name; return its URL."""
         ...
 
 

@@ -14,7 +14,7 @@ import pymysql
 
 from tools.commands import ToolError
 from tools.servers.debian import below, unpacked_mariadb
-from tools.servers.engine import Client, Command
+from tools.servers.engine import Client, Command, with_database
 from tools.servers.errors import ServerMissingError
 from tools.servers.installation import BrokenError, Installation, Requirement, UnfitError
 from tools.servers.ports import LOOPBACK
@@ -53,12 +53,13 @@ class MariadbClient:
             return str(error)
         return ""
 
-    def create_database(self, url: str, name: str) -> None:
+    def create_database(self, url: str, name: str) -> str:
         """Create an empty database, in place of any of that name."""
         quoted = name.replace("`", "``")
         with closing(_connection(url)) as connection:
             connection.connect()
             connection.cursor().execute(f"CREATE OR REPLACE DATABASE `{quoted}`")
+        return with_database(url, name)
 
 
 def _connection(url: str) -> "pymysql.Connection[pymysql.cursors.Cursor]":

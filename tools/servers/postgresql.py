@@ -12,7 +12,7 @@ from signal import Signals
 import psycopg
 from psycopg import sql
 
-from tools.servers.engine import Client, Command, plain
+from tools.servers.engine import Client, Command, plain, with_database
 from tools.servers.errors import ServerMissingError
 from tools.servers.installation import Installation, Requirement, UnfitError
 from tools.servers.ports import LOOPBACK
@@ -50,12 +50,13 @@ class PostgresqlClient:
             return str(error)
         return ""
 
-    def create_database(self, url: str, name: str) -> None:
+    def create_database(self, url: str, name: str) -> str:
         """Create an empty database, in place of any of that name, also while somebody is connected to it."""
         database = sql.Identifier(name)
         with psycopg.connect(plain(url), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
+        return with_database(url, name)
 
 
 class PostgresqlEngine:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from tools.servers.engine import Client, Engine
 from tools.servers.errors import ServerFailedError
+from tools.servers.firestore import FirestoreClient, FirestoreEngine, find_firestore
 from tools.servers.homes import account, give, new_home
 from tools.servers.installation import Installation
 from tools.servers.keeping import Keeper
@@ -51,6 +52,31 @@ def running_mariadb(*, durable: bool = False, own: bool = False) -> Iterator[Ser
         yield given
         return
     with running(MariadbEngine, find_mariadb(path=os.environ["PATH"]), durable=durable) as server:
+        yield server
+
+
+@contextmanager
+def running_firestore(*, own: bool = False) -> Iterator[Server]:
+    """Yield a Firestore emulator that answers: the one that the environment names, or one that ends with the block.
+
+    It is for tests only and keeps nothing over a restart.
+
+    Args:
+        own: Start one even if the environment names one, so that it can be stopped.
+
+    Raises:
+        ServerMissingError: This machine has none.
+        ServerFailedError: It does not answer in time.
+    """
+    if given := _given(FirestoreClient(), own=own):
+        yield given
+        return
+    emulator = find_firestore(path=os.environ["PATH"])
+
+    def engine(java: Installation) -> Engine:
+        return FirestoreEngine(java, jar=emulator.jar)
+
+    with running(engine, emulator.java, durable=False) as server:
         yield server
 
 

@@ -1,6 +1,6 @@
 """A server as those see it who use it."""
 
-from tools.servers.engine import Client, with_database
+from tools.servers.engine import Client
 from tools.servers.errors import GivenServerError
 from tools.servers.process import ServerProcess
 
@@ -16,8 +16,7 @@ class Server:
 
     def create_database(self, name: str) -> str:
         """Create an empty database, in place of any of that name, and return its URL."""
-        self._client.create_database(self.url, name)
-        return with_database(self.url, name)
+        return self._client.create_database(self.url, name)
 
     def start(self) -> None:
         """Start the server again, with its data, where it was; return when it answers.
