@@ -1,0 +1,1 @@
+"""Tasks in Google's Cloud Firestore, in the documents of the Go library."""
