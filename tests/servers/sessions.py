@@ -1,6 +1,6 @@
 """Transactions of the caller, on every kind of session."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -57,6 +57,18 @@ async def psycopg_connection(place: Place) -> AsyncIterator[Any]:
         yield connection
 
 
+@asynccontextmanager
+async def asyncpg_session(place: Place) -> AsyncIterator[Any]:
+    """Yield an AsyncSession in a transaction, over asyncpg, which takes parameters its own way."""
+    engine = create_async_engine(URL.replace("postgresql://", "postgresql+asyncpg://", 1))
+    try:
+        async with AsyncSession(engine) as session, session.begin():
+            await session.execute(text(f"SET LOCAL search_path TO {schema_of(place.url)}"))
+            yield session
+    finally:
+        await engine.dispose()
+
+
 @contextmanager
 def session_now(place: Place) -> Iterator[Any]:
     """Yield a Session in a transaction."""
@@ -86,19 +98,33 @@ def psycopg_now(place: Place) -> Iterator[Any]:
         yield connection
 
 
-def _on_each(*openings: Callable[[Place], Any], own: Callable[[Place], Any]) -> pytest.MarkDecorator:
-    """Give a test every place with every opening; `own` is of psycopg, and for PostgreSQL alone."""
+@contextmanager
+def psycopg2_session_now(place: Place) -> Iterator[Any]:
+    """Yield a Session in a transaction, over psycopg2."""
+    engine = create_engine(place.alchemy().replace("+psycopg:", "+psycopg2:"))
+    try:
+        with Session(engine) as session, session.begin():
+            yield session
+    finally:
+        engine.dispose()
+
+
+def _on_each(*openings: Callable[[Place], Any], own: Sequence[Callable[[Place], Any]]) -> pytest.MarkDecorator:
+    """Give a test every place with every opening; `own` are of drivers of PostgreSQL."""
     pairs = [
         pytest.param(*place.values, opening, id=f"{place.id}-{opening.__name__}", marks=place.marks)
         for place in PLACES
         for opening in openings
     ]
-    pairs.append(pytest.param(PostgresqlPlace, own, id=f"postgresql-{own.__name__}", marks=needs_server))
+    pairs += [
+        pytest.param(PostgresqlPlace, opening, id=f"postgresql-{opening.__name__}", marks=needs_server)
+        for opening in own
+    ]
     return pytest.mark.parametrize(("place", "opening"), pairs, indirect=["place"])
 
 
-ASYNC = _on_each(async_session, async_connection, own=psycopg_connection)
-NOW = _on_each(session_now, connection_now, own=psycopg_now)
+ASYNC = _on_each(async_session, async_connection, own=[psycopg_connection, asyncpg_session])
+NOW = _on_each(session_now, connection_now, own=[psycopg_now, psycopg2_session_now])
 
 
 async def write(session: Any, statement: str) -> None:
