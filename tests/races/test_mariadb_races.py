@@ -1,11 +1,14 @@
-"""Sixteen processes race for one and for three hot keys on MariaDB."""
+"""Sixteen processes race for one and for three hot keys on MariaDB, and everybody does everything at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.mariadb.world import Databases, needs_server
+from tests.mariadb.world import Databases, needs_server, run
+from tests.races.bustle import CONTROL_SECONDS, Noted, check_is_seen, check_nothing_is_wrong, play
+from tests.races.planted import no_stripes, seats_for_ids_that_exist
 from tests.races.racing import SECONDS, Held, check_is_caught, check_no_overlap, run_race
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(180), needs_server]
@@ -26,3 +29,25 @@ def test_the_race_sees_a_claim_that_asks_whether_the_key_is_free(databases: Data
         return run_race(databases.new(), tmp_path, seconds=SECONDS, variant="not exists on mariadb")
 
     check_is_caught(race)
+
+
+def test_repeated_creates_groups_and_administrators_leave_no_key_without_its_seat(databases: Databases) -> None:
+    """In every pause each key has its seat, no two ever held one, and in the end nothing is left or lost."""
+    url = databases.new()
+
+    check_nothing_is_wrong(play(url, noted(url), seconds=SECONDS))
+
+
+@pytest.mark.parametrize(("mistake", "fault"), [(seats_for_ids_that_exist, "the seat belongs to"), (no_stripes, "")])
+def test_the_bustle_sees_a_mistake_with_keys(
+    mistake: Callable[[], AbstractContextManager[None]], fault: str, databases: Databases
+) -> None:
+    """Seats for tasks that are then not created, seats without locks."""
+    url = databases.new()
+
+    check_is_seen(play(url, noted(url), seconds=CONTROL_SECONDS, mistake=mistake()), fault)
+
+
+def noted(url: str) -> Noted:
+    """Return what tells the keys that are noted for a later look."""
+    return lambda: {key for (key,) in run(url, "SELECT resource_key FROM oncetask_later")}

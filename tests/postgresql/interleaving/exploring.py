@@ -93,7 +93,8 @@ class _Play:
     async def _act(self, path: Sequence[str]) -> None:
         stage = self._stage
         for actor in self._actors:
-            await actor.begin(self._scene.scripts[actor.name](Hand(stage, actor.session)))
+            actor.begin(self._scene.scripts[actor.name](Hand(stage, actor.session)))
+            await self._follow(actor)
         while not all(actor.is_over for actor in self._actors):
             await self._step(path)
         self._note(f"{actor.name} failed: {actor.failure!r}" for actor in self._actors if actor.failure is not None)

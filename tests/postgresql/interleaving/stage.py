@@ -1,13 +1,11 @@
 """Where scenes play: an environment of its own, what actors do there, and what is wrong with its keys."""
 
 import itertools
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeVar, cast
 
 from oncetask_core.clock import VirtualClock
 from oncetask_core.decisions import KindRules, Report, conclude, expire
-from oncetask_core.seats import rightful_head, seat_faults
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Atom, Guard, Transition, Verdict
 from oncetask_sql.codec import SELECTED, Task, decode_all
@@ -20,6 +18,7 @@ from oncetask_sql.postgresql.store import SERVER_NOW
 from oncetask_sql.sessions import Flow
 from oncetask_sql.store_time import StoreTime
 from oncetask_sql.wording import Wording
+from tests.sql.keys import faults_of_keys
 from tests.sql.world import DONE, RULES, a_claim
 
 T = TypeVar("T")
@@ -63,11 +62,7 @@ class Stage:
         self.tasks = {task.id: task for task in tasks}
         if any(row[-1] is None for row in rows if row[0] in {fault.task_id for fault in faults}):
             return []  # a damaged row has the seat until a claim meets it
-        keys: defaultdict[Key, list[Task]] = defaultdict(list)
-        for task in tasks:
-            keys[Key(task.kind, str(task.resource_key))].append(task)
-        later = {Key(*row) for row in noted}
-        return [fault for key, members in keys.items() for fault in _faults(members, is_noted=key in later)]
+        return faults_of_keys(tasks, noted={Key(*row) for row in noted})
 
     async def come_to_rest(self) -> list[str]:
         """Poll until no key is noted; return what is wrong then."""
@@ -77,14 +72,6 @@ class Stage:
                 return faults
             await seating.seat_noted(self.session, self.wording)
         return ["a key stays noted"]
-
-
-def _faults(tasks: Sequence[Task], *, is_noted: bool) -> list[str]:
-    """Return what is wrong with a key; the seat of one that nobody holds may still be given where that is noted."""
-    faults = seat_faults(tasks)
-    if is_noted and rightful_head(tasks) is not None:
-        return [fault for fault in faults if not fault.startswith("the seat belongs to")]
-    return faults
 
 
 class Hand:

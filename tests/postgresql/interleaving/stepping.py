@@ -115,11 +115,10 @@ class Actor:
         """What its script raised, once it is over."""
         return self._task.exception() if self._task is not None else None
 
-    async def begin(self, script: Coroutine[Any, Any, None]) -> None:
+    def begin(self, script: Coroutine[Any, Any, None]) -> None:
         """Go to the first step."""
         self._task = asyncio.create_task(script)
         self._task.add_done_callback(lambda _: self._rests.set())
-        await self._rests.wait()
 
     def step(self) -> None:
         """Go on to the next step."""

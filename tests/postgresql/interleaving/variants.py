@@ -77,7 +77,7 @@ def _all(*plants: Plant) -> Plant:
 
 # K1, K2
 
-_UNSEATED = _said(claiming._READY, ("(resource_key IS NULL OR head_key IS NOT NULL)", "TRUE"))
+UNSEATED = _said(claiming._READY, ("(resource_key IS NULL OR head_key IS NOT NULL)", "TRUE"))
 _BUSY_KEY = _said(seating._SEAT, (f" AND {seating._MEMBER} IS NULL", ""))
 _BY_CREATION = _said(seating._SEAT, ("ORDER BY w.seat_at, w.sequence", "ORDER BY w.sequence"))
 _NEVER_STRICT = _said(seating._SEAT, ("ORDER BY w.seat_at, w.sequence", "ORDER BY w.wait_until, w.sequence"))
@@ -102,6 +102,7 @@ def _keeps_seat() -> Patch:
 
 _NO_STATEMENT: Final = "SELECT 1 FROM :keys AS keys (kind, key)"
 _NO_STRIPES = _instead(seating._LOCK, _NO_STATEMENT)
+"""Keys are seated without their locks."""
 _NOTHING_CLEARED = _instead(seating._CLEAR, _NO_STATEMENT)
 _LOCKED_TOO_LATE = _all(
     _NO_STRIPES,
@@ -175,7 +176,8 @@ async def takes_seats_first(
     del tries
     keys = sorted(keys_of(tasks))
     named = {"kinds": texts(key.kind for key in keys), "keys": texts(key.key for key in keys)}
-    values = {**wording.parameters(), **named, "ids": texts(new.id for new in tasks), "space": 0}
+    ids = texts(new.id for new in tasks)
+    values = {**wording.parameters(), **named, "ids": ids, "space": wording.names.lock_space}
     seats = [
         (wording.render(sql.replace(":keys", seating._NAMED)), values) for sql in (seating._LOCK, _VACATE, _OCCUPY)
     ]
@@ -236,7 +238,7 @@ _NOBODY_SEATED: Final = "and not to []"
 _WAITS: Final = "waits for a row while it has the stripe of a key"
 
 VARIANTS: Final[Mapping[str, Sequence[Variant]]] = {
-    "K1": [Variant("a claim does not ask for the seat", _UNSEATED, scenes.TWO_CLAIMS, "two leases hold the key")],
+    "K1": [Variant("a claim does not ask for the seat", UNSEATED, scenes.TWO_CLAIMS, "two leases hold the key")],
     "K2": [
         Variant("a key that is held is seated", _BUSY_KEY, scenes.MEMBER_BESIDE_CLAIM, _HELD_AND_SEATED),
         Variant("the oldest is seated", _BY_CREATION, scenes.PATHS["retry"], "belongs to ['b'] and not to ['a']"),

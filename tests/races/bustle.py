@@ -1,0 +1,279 @@
+"""A bustle on a few keys: producers who repeat themselves, workers with groups, an administrator; and pauses.
+
+Everybody has connections of their own. In each pause the seats of all keys are compared with the specification. In the
+end everything is drained, and nothing may be left or lost.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from oncetask_core.claims import Claim, Slots
+from oncetask_core.composition import store_from_url
+from oncetask_core.decisions import (
+    Failure,
+    KindRules,
+    Released,
+    Report,
+    Snoozed,
+    Success,
+    cancel,
+    conclude,
+    deletion,
+    reschedule,
+    reset,
+)
+from oncetask_core.errors import StoreError, StoreUnavailableError
+from oncetask_core.query import MAX_PAGE, TaskFilter, TaskOrder, TaskQuery
+from oncetask_core.retry import FixedDelayPolicy
+from oncetask_core.status import Outcome
+from oncetask_core.store import TaskStore
+from oncetask_core.task import NewTask, OnceTask
+from oncetask_core.transition import Answer, Atom, Transition, Verdict
+from oncetask_sql.keys import Key
+from tests.asynchronous import SOON
+from tests.sql.keys import faults_of_keys
+
+Task = OnceTask[object]
+Role = Callable[[TaskStore, random.Random], Coroutine[Any, Any, None]]
+Noted = Callable[[], set[str]]
+
+KIND = "raced"
+KEYS = 12
+REPEATED = 0.2
+STORES = 4
+CONTROL_SECONDS = 25.0
+"""In which a planted mistake is found, with the rest of its test, in half a minute."""
+UNTIL_PAUSE = 0.5
+"""Seconds."""
+BACKLOG = 100
+RULES = KindRules(retry_policy=FixedDelayPolicy(max_attempts=0), has_cleanup=True)
+
+
+def seed_of_this_run() -> int:
+    """Return the seed in ONCETASK_RACE_SEED, or a new one; failures name it."""
+    return int(os.environ.get("ONCETASK_RACE_SEED") or random.SystemRandom().randrange(10**6))
+
+
+@dataclass
+class Bustle:
+    """Some stores of one environment, and what is known of their tasks.
+
+    Attributes:
+        stores: The stores.
+        noted: Returns the keys that are noted for a later look.
+        seed: What everybody's choices follow from, as far as they do not depend on who is faster.
+        faults: What was wrong.
+        created: The ids of all tasks that were created.
+        deleted: The ids of all tasks that were deleted.
+        repeated: How many creations were of an id that existed.
+    """
+
+    stores: Sequence[TaskStore]
+    noted: Noted
+    seed: int
+    faults: list[str] = field(default_factory=list)
+    created: dict[str, None] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    repeated: int = 0
+    _holders: dict[str, str] = field(default_factory=dict)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _until: float = 0.0
+
+    def __str__(self) -> str:
+        return f"ONCETASK_RACE_SEED={self.seed}, {len(self.created)} tasks: {self.faults or 'nothing is wrong'}"
+
+    async def run(self, seconds: float) -> list[str]:
+        """Let everybody act, with pauses, and then drain; return what was wrong, at the latest in the next pause."""
+        first, *_ = self.stores
+        roles = [(role, store) for store in self.stores for role in (self._produce, self._work)]
+        for _ in range(math.ceil(seconds / UNTIL_PAUSE)):
+            await self._act([*roles, (self._administer, first)], seconds=UNTIL_PAUSE)
+            self.faults += await self._look_around()
+            if self.faults:
+                return self.faults
+        await self._act([(self._drain, store) for store in self.stores], seconds=SOON)
+        self.faults += [*await self._look_around(), *await self._look_back()]
+        return self.faults
+
+    async def _act(self, roles: Iterable[tuple[Role, TaskStore]], *, seconds: float) -> None:
+        """Let everybody take one turn after the other until the time is over or a fault is found."""
+        self._until = time.monotonic() + seconds
+
+        async def play(role: Role, store: TaskStore) -> None:
+            chance = random.Random(f"{self.seed} {next(self._numbers)}")
+            while time.monotonic() < self._until and not self.faults:
+                try:
+                    await role(store, chance)
+                except StoreUnavailableError:
+                    continue  # somebody was in the way, and nothing was written
+                except StoreError as error:
+                    self.faults.append(f"{role.__name__}: {error!r}")
+
+        await asyncio.gather(*(play(role, store) for role, store in roles))
+
+    # What one turn of everybody is
+
+    async def _produce(self, store: TaskStore, chance: random.Random) -> None:
+        tasks = [self._new_or_known(chance) for _ in range(chance.randint(1, 4))]
+        answers = await store.insert(tasks)
+        self.created |= dict.fromkeys(answer.id for answer in answers if answer.created)
+        self.repeated += sum(not answer.created for answer in answers)
+        is_enough = await store.count(TaskFilter(live=True)) > BACKLOG
+        await asyncio.sleep(0.02 if is_enough else 0.0)
+
+    def _new_or_known(self, chance: random.Random) -> NewTask:
+        number = next(self._numbers)
+        known = self.created and chance.random() < REPEATED
+        name = chance.choice(list(self.created)) if known else f"t{number} of k{number % KEYS}"
+        return NewTask(
+            id=name,
+            kind=KIND,
+            payload="{}",
+            run_uid=f"run {number}",
+            created_by=f"call {number}",
+            resource_key=name.rpartition(" ")[2],
+            wait_until=datetime.now(UTC) - timedelta(seconds=chance.uniform(0, 60)),
+        )
+
+    async def _work(self, store: TaskStore, chance: random.Random) -> None:
+        lease = f"lease {next(self._numbers)}"
+        slots = {KIND: Slots(limit=2, group=chance.choice((1, 3)))}
+        hour = timedelta(hours=1)
+        claim = Claim(lease_uid=lease, leased_by="worker", lease_for=hour, slots=slots)
+        tasks = (await store.claim(claim)).tasks
+        keys = {str(task.resource_key) for task in tasks}
+        for key in keys:
+            holder = self._holders.setdefault(key, lease)
+            self.faults += [f"{key} is held by {holder} and {lease}"] if holder != lease else []
+        await asyncio.sleep(0.001 if tasks else 0.005)
+        for key in keys:
+            self._holders.pop(key, None)
+        half = chance.randint(0, len(tasks))
+        await asyncio.gather(
+            self._report(store, tasks[:half], chance), self._report(chance.choice(self.stores), tasks[half:], chance)
+        )
+
+    async def _report(self, store: TaskStore, tasks: Sequence[Task], chance: random.Random) -> None:
+        """Report tasks that are held, deciding again where one has changed."""
+        left = [(task, _some_report(chance)) for task in tasks]
+        while left:
+            atoms = [Atom((conclude(task, report, RULES, chance=0.0),)) for task, report in left]
+            answers = await _applied(store, atoms)
+            wrong = [one for one in answers if one.verdict not in (Verdict.APPLIED, Verdict.ALREADY, Verdict.CHANGED)]
+            self.faults += [f"a holder was told: {one.verdict} {one.error or ''}" for one in wrong]
+            left = [
+                (answer.task, report)
+                for answer, (_, report) in zip(answers, left, strict=True)
+                if answer.verdict is Verdict.CHANGED and answer.task is not None
+            ]
+
+    async def _administer(self, store: TaskStore, chance: random.Random) -> None:
+        where = TaskFilter(live=chance.random() < 0.8)
+        order = chance.choice(list(TaskOrder))
+        page = await store.find(TaskQuery(where=where, order=order, limit=20))
+        for task in chance.sample(list(page.tasks), min(len(page), 3)):
+            if task.lease_uid is None and chance.random() < 0.3:
+                (verdict,) = await store.delete([deletion(task)])
+                self.deleted |= {task.id} if verdict is Verdict.APPLIED else set()
+            elif (decided := self._decided(task, chance)) is not None:
+                await store.apply([Atom((decided,))])
+        await asyncio.sleep(0.01)
+
+    def _decided(self, task: Task, chance: random.Random) -> Transition | None:
+        """Return what an administrator decides about a task; of what is held only a cancellation."""
+        if not task.is_live:
+            return reset(task, run_uid=f"run {next(self._numbers)}")
+        if task.lease_uid is not None or task.is_cancelled or chance.random() < 0.5:
+            return cancel(task, has_cleanup=chance.random() < 0.5)
+        return reschedule(task, datetime.now(UTC) - timedelta(seconds=chance.uniform(0, 60)))
+
+    async def _drain(self, store: TaskStore, chance: random.Random) -> None:
+        await self._work(store, chance)
+        if not await store.count(TaskFilter(live=True)):
+            self._until = time.monotonic()
+
+    # What must hold while nobody acts
+
+    async def _look_around(self) -> list[str]:
+        """Return what is wrong with the keys now."""
+        tasks = [task for task in await _everything(self.stores[0]) if task.is_live or task.head_key is not None]
+        held = [f"{task.id} is held by nobody who acts" for task in tasks if task.lease_uid is not None]
+        return [*held, *faults_of_keys(tasks, noted={Key(KIND, key) for key in self.noted()})]
+
+    async def _look_back(self) -> list[str]:
+        """Return what was left or lost."""
+        found = {task.id: task for task in await _everything(self.stores[0])}
+        lost = self.created.keys() - self.deleted - found.keys()
+        left = {name for name, task in found.items() if task.is_live}
+        wrong = {
+            name
+            for name, task in found.items()
+            if not task.is_cancelled and not task.is_live and task.outcome is not Outcome.COMPLETED
+        }
+        named = {"lost": lost, "left": left, "neither cancelled nor completed": wrong}
+        return [f"{what}: {sorted(names)}" for what, names in named.items() if names]
+
+
+def _some_report(chance: random.Random) -> Report:
+    others: list[Report] = [
+        Released(),
+        Snoozed(timedelta(0)),
+        Failure(error=ValueError("no"), text="no", at=datetime.now(UTC), delay=timedelta(0)),
+    ]
+    return Success("null") if chance.random() < 0.7 else chance.choice(others)
+
+
+async def _applied(store: TaskStore, atoms: Sequence[Atom]) -> Sequence[Answer]:
+    """Apply, however often somebody is in the way."""
+    while True:
+        with contextlib.suppress(StoreUnavailableError):
+            return await store.apply(atoms)
+
+
+async def _everything(store: TaskStore) -> list[Task]:
+    tasks: list[Task] = []
+    cursor: str | None = None
+    while True:
+        page = await store.find(TaskQuery(limit=MAX_PAGE, cursor=cursor))
+        tasks += page.tasks
+        cursor = page.cursor
+        if cursor is None:
+            return tasks
+
+
+def play(url: str, noted: Noted, *, seconds: float, mistake: AbstractContextManager[object] | None = None) -> Bustle:
+    """Play a bustle on new tables, with a mistake planted; return what is known afterwards."""
+
+    async def run() -> Bustle:
+        stores = [store_from_url(url, env="RACE", clock=None) for _ in range(STORES)]
+        bustle = Bustle(stores, noted, seed_of_this_run())
+        for store in stores:
+            await store.open()
+        with mistake or nullcontext():
+            await bustle.run(seconds)
+        for store in stores:
+            await store.close()
+        return bustle
+
+    return asyncio.run(run())
+
+
+def check_nothing_is_wrong(bustle: Bustle) -> None:
+    """Fail where a key had not its seat in a pause, where two held one, and where tasks were left or lost."""
+    assert not bustle.faults, f"{bustle}"
+    assert bustle.repeated > REPEATED / 2 * len(bustle.created) > 1
+
+
+def check_is_seen(bustle: Bustle, fault: str) -> None:
+    """Fail unless the fault was found: the negative control."""
+    assert any(fault in found for found in bustle.faults), f"{bustle}"
