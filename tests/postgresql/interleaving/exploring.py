@@ -1,7 +1,7 @@
 """Going through every interleaving of the actors of a scene, and telling what was wrong with which."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -143,7 +143,7 @@ class _Play:
         self._run.faults += [fault for fault in faults if fault not in self._run.faults]
 
 
-async def interleavings(scene: Scene, url: str, plant: Plant = nullcontext) -> AsyncIterator[Run]:
+async def interleavings(scene: Scene, url: str, plant: Plant = nullcontext) -> AsyncGenerator[Run, None]:
     """Yield every interleaving of a scene, in an environment of its own each, with what is planted when it begins."""
     location = located(url)
     path: list[str] | None = []
@@ -170,15 +170,17 @@ async def interleavings(scene: Scene, url: str, plant: Plant = nullcontext) -> A
 async def explored(scene: Scene, url: str) -> int:
     """Return in how many ways a scene can go; fail where something is wrong with one."""
     count = 0
-    async for run in interleavings(scene, url):
-        assert not run.faults, str(run)
-        count += 1
+    async with contextlib.aclosing(interleavings(scene, url)) as runs:
+        async for run in runs:
+            assert not run.faults, str(run)
+            count += 1
     return count
 
 
 async def first_fault(scene: Scene, url: str, plant: Plant) -> str:
     """Return what is wrong with the first interleaving that has a fault; nothing if none has."""
-    async for run in interleavings(scene, url, plant):
-        if run.faults:
-            return str(run)
+    async with contextlib.aclosing(interleavings(scene, url, plant)) as runs:
+        async for run in runs:
+            if run.faults:
+                return str(run)
     return ""

@@ -90,7 +90,7 @@ def _no_statements(*_: object, **__: object) -> list[Statement]:
     return []
 
 
-_NO_SEAT = _all(_instead(seating.seat_tasks, _no_statements), _instead(seating.seat_keys, _no_statements))
+_NO_SEAT = _instead(seating.seat_keys, _no_statements)
 
 
 def _keeps_seat() -> Patch:
@@ -100,7 +100,7 @@ def _keeps_seat() -> Patch:
 
 # K4
 
-_NO_STATEMENT: Final = "SELECT 1 FROM :keys AS keys (kind, key)"
+_NO_STATEMENT: Final = f"SELECT 1 FROM {seating._KEYS}"
 _NO_STRIPES = _instead(seating._LOCK, _NO_STATEMENT)
 """Keys are seated without their locks."""
 _NOTHING_CLEARED = _instead(seating._CLEAR, _NO_STATEMENT)
@@ -116,7 +116,7 @@ _LOCKED_TOO_LATE = _all(
 
 _AT_ONCE: Final = f"""WITH first AS MATERIALIZED (
         SELECT (SELECT w.id FROM oncetask_task AS w WHERE {seating._WAITING}
-            ORDER BY w.seat_at, w.sequence LIMIT 1) AS id, keys.* FROM :keys AS keys (kind, key)
+            ORDER BY w.seat_at, w.sequence LIMIT 1) AS id, keys.* FROM {seating._KEYS}
         WHERE {seating._MEMBER} IS NULL AND NOT EXISTS (
             SELECT FROM oncetask_task AS h WHERE h.env = %(env)s AND h.kind = keys.kind
             AND h.head_key = keys.key AND h.lease_uid IS NOT NULL)),
@@ -164,8 +164,8 @@ async def _takes_over(session: Session, wording: Wording, asked: Claim) -> Claim
 
 # K7
 
-_VACATE: Final = """UPDATE oncetask_task SET head_key = NULL WHERE env = %(env)s AND lease_uid IS NULL
-    AND (kind, head_key) IN (SELECT * FROM :keys AS keys (kind, key))"""
+_VACATE: Final = f"""UPDATE oncetask_task SET head_key = NULL WHERE env = %(env)s AND lease_uid IS NULL
+    AND (kind, head_key) IN (SELECT * FROM {seating._KEYS})"""
 _OCCUPY: Final = seating._SEAT.replace(" ORDER BY w.seat_at", " AND w.id = ANY (%(ids)s::text[]) ORDER BY w.seat_at")
 
 
@@ -178,9 +178,7 @@ async def takes_seats_first(
     named = {"kinds": texts(key.kind for key in keys), "keys": texts(key.key for key in keys)}
     ids = texts(new.id for new in tasks)
     values = {**wording.parameters(), **named, "ids": ids, "space": wording.names.lock_space}
-    seats = [
-        (wording.render(sql.replace(":keys", seating._NAMED)), values) for sql in (seating._LOCK, _VACATE, _OCCUPY)
-    ]
+    seats = [(wording.render(sql), values) for sql in (seating._LOCK, _VACATE, _OCCUPY)]
     return {task_id for (task_id,) in (await session.transaction([inserting.insertion(wording, tasks), *seats]))[0]}
 
 
