@@ -125,7 +125,7 @@ class Inserted(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a store says about one atom; answers stand in the order of the atoms."""
 
     verdict: Verdict

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
@@ -28,7 +29,7 @@ class EventName(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class TaskEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One event. Hooks get it on the worker's event loop and must return quickly."""
 
     name: EventName
@@ -44,13 +45,19 @@ Hook = Callable[[TaskEvent], None]
 
 
 class Events:
-    """Calls the hooks; one that raises is logged and never harms the task."""
+    """Counts events and calls the hooks; one that raises is logged and never harms the task.
+
+    Attributes:
+        counts: How often each event happened.
+    """
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
         self._hooks = hooks
+        self.counts: Counter[str] = Counter()
 
     def emit(self, name: EventName, task: OnceTask[object], error: BaseException | None = None) -> None:
         """Tell every hook."""
+        self.counts[name.value] += 1
         if not self._hooks:
             return
         event = TaskEvent(name=name, task_id=task.id, kind=task.kind, task=task, error=error)
@@ -60,6 +67,7 @@ class Events:
     def emit_unreadable(self, task_id: str, reason: str) -> None:
         """Tell every hook about a record that cannot be read."""
         logger.error("record %s cannot be read and was set aside: %s", task_id, reason, extra={"task_id": task_id})
+        self.counts[EventName.UNREADABLE.value] += 1
         event = TaskEvent(name=EventName.UNREADABLE, task_id=task_id, kind="")
         for hook in self._hooks:
             self._call(hook, event)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -19,7 +18,7 @@ from oncetask_core.task import OnceTask
 from oncetask_core.transition import Atom
 from oncetask_core.worker.claiming import Claimer
 from oncetask_core.worker.deadlines import Deadlines
-from oncetask_core.worker.events import Events, Hook, TaskEvent
+from oncetask_core.worker.events import Events, Hook
 from oncetask_core.worker.execution import Executor
 from oncetask_core.worker.heartbeat import Heartbeat
 from oncetask_core.worker.launching import Launcher
@@ -81,7 +80,6 @@ class Worker:
         self._settings = settings
         self._clock = seams.clock
         self._seams = seams
-        self._counts: Counter[str] = Counter()
         self._backoff = Backoff(seams.chance)
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,7 +89,7 @@ class Worker:
         self._paused: frozenset[str] = frozenset()
         self._upkeep_at = self._contact_at = self._clock.monotonic()
         self._background: set[asyncio.Task[None]] = set()
-        self._assemble([self._count, *hooks], {} if resources is None else resources)
+        self._assemble(hooks, {} if resources is None else resources)
 
     def _assemble(self, hooks: Sequence[Hook], resources: Mapping[str, object]) -> None:
         store, registry, seams = self._store, self._registry, self._seams
@@ -139,7 +137,7 @@ class Worker:
             last_contact=self._clock.monotonic() - self._contact_at,
             renewals_fail=self._heartbeat.is_failing,
             paused=self._paused,
-            counts=dict(self._counts),
+            counts=dict(self._events.counts),
         )
 
     @property
@@ -287,9 +285,6 @@ class Worker:
     def _settled(self, task: OnceTask[object]) -> None:
         self._claimer.note_settled(task)
         self._wake.set()
-
-    def _count(self, event: TaskEvent) -> None:
-        self._counts[event.name.value] += 1
 
     def _note_contact(self) -> None:
         if self._store_is_down:
