@@ -130,7 +130,7 @@ class Writer:
                 rows = [Locked._make(row) for row in found]
                 passing = [row for row in rows if row.passes(parts[row.id].guard)]
                 statements = [text for row in passing if (text := parts[row.id].statement) is not None]
-                if gone := [row.id for row in passing if parts[row.id].statement is None]:
+                if gone := [row for row in passing if parts[row.id].statement is None]:
                     statements.append(writes.deleting(self._wording, gone))
                 keys = {row.key for row in rows if parts[row.id].seats and row.key is not None}
                 await seating.finish(self._session, self._wording, writes=statements, keys=keys, clears=clears)

@@ -46,7 +46,8 @@ _NOTE: Final = "INSERT INTO oncetask_later (env, kind, resource_key) VALUES "
 _NOTED: Final = "SELECT EXISTS (SELECT 1 FROM oncetask_later WHERE env = %(env)s)"
 _TAKE_NOTED: Final = """SELECT note, kind, resource_key FROM oncetask_later FORCE INDEX (oncetask_later_env)
     WHERE env = %(env)s ORDER BY note LIMIT 100 FOR UPDATE SKIP LOCKED"""
-_FORGET: Final = "DELETE FROM oncetask_later WHERE note IN (%(notes)s)"
+_FORGET: Final = "DELETE FROM oncetask_later WHERE note = %(note)s"
+"""One at a time: of a few among few the server would read every row, and wait for what open transactions have noted."""
 
 
 class _Seen(NamedTuple):
@@ -148,7 +149,7 @@ async def seat_noted(session: Session, wording: Wording) -> None:
         return
     (rows,) = await session.begin([said(wording, _TAKE_NOTED)])
     keys = {Key(kind, key) for _, kind, key in rows}
-    forgetting = [said(wording, _FORGET, notes=[note for note, _, _ in rows])] if rows else []
+    forgetting = [said(wording, _FORGET, note=note) for note, _, _ in rows]
     await finish(session, wording, writes=forgetting, keys=keys, clears=True)
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import time
 
-from oncetask_core.decisions import KindRules, expire
+import pytest
+
+from oncetask_core.decisions import KindRules, deletion, expire
 from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.store import Claimed
 from oncetask_core.transition import Atom, Verdict
@@ -136,6 +138,41 @@ async def test_a_key_whose_next_task_is_locked_is_seated_with_a_later_claim(data
     assert answer.verdict is Verdict.APPLIED
     assert noted == (("DEFAULT", "parcel", "k"),)
     assert [task.id for task in later.tasks] == ["b"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+@asynchronous
+async def test_keys_that_an_open_transaction_has_noted_hold_up_no_claim(count: int, databases: Databases) -> None:
+    """Keys that others have noted are seated meanwhile, however few notes there are."""
+    url = databases.new()
+    note = "INSERT INTO oncetask_later (env, kind, resource_key) VALUES ('DEFAULT', 'parcel', '{}')"
+    async with opened(url) as store:
+        await store.insert([new_task(f"t{number}", key=f"k{number}") for number in range(count)])
+        run(url, *(note.format(f"k{number}") for number in range(count)))
+        with a_transaction(url, note.format("another")):
+            async with asyncio.timeout(A_MOMENT):
+                claimed = await store.claim(a_claim("lease"))
+        left = run(url, "SELECT resource_key FROM oncetask_later")
+
+    assert len(claimed.tasks) == count
+    assert left == ()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+@asynchronous
+async def test_a_locked_task_keeps_no_other_from_being_deleted(count: int, databases: Databases) -> None:
+    """However few tasks there are: nothing else is read, let alone waited for."""
+    url = databases.new()
+    async with opened(url) as store:
+        await store.insert([new_task(name) for name in ("locked", *(f"t{number}" for number in range(count)))])
+        tasks = (await store.get([f"t{number}" for number in range(count)])).tasks
+        with a_transaction(url, LOCK.format("locked")):
+            async with asyncio.timeout(A_MOMENT):
+                verdicts = await store.delete([deletion(task) for task in tasks.values()])
+        left = run(url, "SELECT id FROM oncetask_task")
+
+    assert verdicts == [Verdict.APPLIED] * count
+    assert left == (("locked",),)
 
 
 @asynchronous
