@@ -64,14 +64,15 @@ async def _rows(
     if position is not None:
         statement = statement.where(table.c.sequence < position if newest else table.c.sequence > position)
     ordered = statement.order_by(table.c.sequence.desc() if newest else table.c.sequence)
-    return list(await session.rows(_compiled(wording, _hinted(ordered.limit(query.limit + 1), query.where))))
+    return list(await session.rows(_compiled(wording, _hinted(ordered.limit(query.limit + 1), _index(query.where)))))
 
 
 async def count(session: Session, wording: Wording, where: TaskFilter) -> int:
     """Return how many tasks match; rows that were set aside do not count."""
     meant = _condition(where, env=wording.env, moment=await now(session, wording))
     statement = select(func.count()).select_from(table).where(meant, table.c.quarantined.is_(None))
-    ((number,),) = await session.rows(_compiled(wording, _hinted(statement, where)))
+    by_kind = "oncetask_task_live" if where.kinds is not None and needs_live(where) else None
+    ((number,),) = await session.rows(_compiled(wording, _hinted(statement, _index(where) or by_kind)))
     return int(number)
 
 
@@ -97,8 +98,7 @@ def _index(where: TaskFilter) -> str | None:
     return "oncetask_task_generator" if where.generators else "oncetask_task_suspect" if where.suspects else None
 
 
-def _hinted(statement: Select[Any], where: TaskFilter) -> Select[Any]:
-    index = _index(where)
+def _hinted(statement: Select[Any], index: str | None) -> Select[Any]:
     return statement if index is None else statement.with_hint(table, f"FORCE INDEX ({index})", "mysql")
 
 

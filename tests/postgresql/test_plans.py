@@ -1,22 +1,17 @@
 """How PostgreSQL plans the store's statements over 200,000 rows, half of them history, and over none."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from itertools import count
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from oncetask_core.decisions import KindRules, cancel, deletion, expire, report_progress, reschedule, reset
 from oncetask_core.query import TaskFilter, TaskQuery
-from oncetask_core.task import OnceTask, StoreNow
-from oncetask_core.transition import Atom, Transition
-from oncetask_sql.postgresql import PostgresqlStore, lane
+from oncetask_sql.postgresql import lane
 from oncetask_sql.postgresql.session import Session
 from tests.asynchronous import asynchronous
 from tests.postgresql.explaining import Plan, Sent, explained, plan_of, recorded
 from tests.postgresql.world import Schemas, connected, needs_server, opened, schema_of
-from tests.sql.world import HOUR, KIND, a_claim, new_task, settlement
+from tests.servers.operations import LISTINGS, OPERATIONS, Operation, claim
 
 pytestmark = [needs_server, pytest.mark.alone, pytest.mark.timeout(300)]
 
@@ -73,128 +68,24 @@ def grown() -> Iterator[str]:
     made.remove()
 
 
-Operation = Callable[[PostgresqlStore], Awaitable[object]]
-_numbers = count(1)
-
-
-def named(what: str) -> str:
-    """Return a name that nobody has used."""
-    return f"{what} {next(_numbers)}"
-
-
-async def some(store: PostgresqlStore, *, key: str | None = None) -> list[OnceTask[object]]:
-    """Create two tasks, and return them as stored."""
-    ids = [named("new"), named("new")]
-    await store.insert([new_task(task_id, key=key) for task_id in ids])
-    return list((await store.get(ids)).tasks.values())
-
-
-async def claim(store: PostgresqlStore, *, limit: int = 100, group: int = 1) -> Sequence[OnceTask[object]]:
-    """Claim tasks."""
-    return (await store.claim(a_claim(named("lease"), limit=limit, group=group))).tasks
-
-
-async def settle(store: PostgresqlStore) -> None:
-    """Settle what a claim was granted."""
-    await store.apply([settlement(task) for task in await claim(store, limit=5, group=3)])
-
-
-async def settle_twice(store: PostgresqlStore) -> None:
-    """Settle what was settled before, so that the reasons of refusals are read."""
-    atoms = [settlement(task) for task in await claim(store, limit=2)]
-    await store.apply(atoms)
-    await store.apply(atoms)
-
-
-async def settle_two_as_one(store: PostgresqlStore) -> None:
-    """Settle two tasks and create a third, together or not at all."""
-    atoms = [settlement(task) for task in await claim(store, limit=2)]
-    parts = tuple(part for atom in atoms for part in atom.transitions)
-    await store.apply([Atom(parts, (new_task(named("new"), key="key 1"),))])
-
-
-async def reschedule_them(store: PostgresqlStore) -> None:
-    """Move tasks that wait."""
-    await store.apply([Atom((reschedule(task, StoreNow(HOUR)),)) for task in await some(store, key=named("key"))])
-
-
-async def cancel_and_reset(store: PostgresqlStore) -> None:
-    """Cancel tasks that wait, and give them a new run."""
-    tasks = await some(store, key=named("key"))
-    await store.apply([Atom((_cancelled(task),)) for task in tasks])
-    ended = (await store.get([task.id for task in tasks])).tasks.values()
-    await store.apply([Atom((reset(task, run_uid=named("run")),)) for task in ended])
-
-
-def _cancelled(task: OnceTask[object]) -> Transition:
-    transition = cancel(task, has_cleanup=False)
-    assert transition is not None
-    return transition
-
-
-async def expire_some(store: PostgresqlStore) -> None:
-    """List what has run out, and expire two of them."""
-    page = await store.find(TaskQuery(where=RUN_OUT, limit=2))
-    at = await store.now()
-    await store.apply([Atom((expire(task, RULES, at=at, chance=0.0),)) for task in page.tasks])
-
-
-async def delete_them(store: PostgresqlStore) -> None:
-    """Delete tasks."""
-    await store.delete([deletion(task) for task in await some(store, key=named("key"))])
-
-
-async def renew(store: PostgresqlStore) -> None:
-    """Extend a lease, and ask for it."""
-    lease = named("lease")
-    await store.claim(a_claim(lease, limit=2))
-    await store.renew({lease: HOUR})
-    await store.renew({lease: None})
-
-
-async def report(store: PostgresqlStore) -> None:
-    """Write the progress of a task that is held."""
-    await store.apply([Atom((report_progress(task, "half"),)) for task in await claim(store, limit=2)])
-
-
-async def repeat(store: PostgresqlStore) -> None:
-    """Ask for a claim a second time."""
-    for _ in range(2):
-        await store.claim(a_claim("repeated", limit=2))
-
-
-RULES = KindRules()
-RUN_OUT = TaskFilter(kinds=frozenset({KIND}), run_out=True)
-EVERYTHING = 10**6
-OPERATIONS: dict[str, tuple[Operation, set[str]]] = {
-    "claim": (claim, {"id", "ready"}),
-    "claim of low priorities": (lambda s: s.claim(a_claim(named("lease"), limit=3, kinds=["none"])), {"low", "live"}),
-    "claim of a suspect": (lambda s: s.claim(a_claim(named("lease"), suspects=True)), {"suspect"}),
-    "claim of groups": (lambda s: claim(s, group=5), {"ready", "wait"}),
-    "repeated claim": (repeat, {"leased"}),
-    "insert": (lambda s: some(s, key="key 1"), {"head", "wait", "member"}),
-    "settle": (settle, {"id", "head", "wait", "member"}),
-    "second settle": (settle_twice, {"id"}),
-    "settle of two tasks as one": (settle_two_as_one, {"id", "head", "wait", "member"}),
-    "progress": (report, {"id"}),
-    "reschedule": (reschedule_them, {"id", "head", "wait", "member"}),
-    "cancel and reset": (cancel_and_reset, {"id", "head", "wait", "member"}),
-    "expire": (expire_some, {"id", "leased"}),
-    "delete": (delete_them, {"id", "head", "wait", "member"}),
-    "renew": (renew, {"id", "leased"}),
-    "count of what is due": (lambda s: s.count(TaskFilter(kinds=frozenset({"rare"}), due=True)), {"live"}),
-    "write of a control record": (lambda s: s.write_control("pause", "1"), set()),
-}
-LISTINGS: dict[str, tuple[TaskFilter, str]] = {
-    "what ran out": (RUN_OUT, "leased"),
-    "due generators": (TaskFilter(kinds=frozenset({KIND}), live=True, due=True, generators=True), "generator"),
-    "due suspects": (
-        TaskFilter(kinds=frozenset({KIND}), live=True, due=True, suspects=True, generators=False),
-        "suspect",
-    ),
-    "a key": (TaskFilter(resource_key="key 1"), "key"),
-    "by id": (TaskFilter(ids=frozenset({"task 1"}), live=True), "id"),
-    "what is old enough to go": (TaskFilter(done_before=datetime(1970, 1, 1, tzinfo=UTC)), "done"),
+INDEXES: dict[str, set[str]] = {
+    "claim": {"id", "ready"},
+    "claim of low priorities": {"low", "live"},
+    "claim of a suspect": {"suspect"},
+    "claim of groups": {"ready", "wait"},
+    "repeated claim": {"leased"},
+    "insert": {"head", "wait", "member"},
+    "settle": {"id", "head", "wait", "member"},
+    "second settle": {"id"},
+    "settle of two tasks as one": {"id", "head", "wait", "member"},
+    "progress": {"id"},
+    "reschedule": {"id", "head", "wait", "member"},
+    "cancel and reset": {"id", "head", "wait", "member"},
+    "expire": {"id", "leased"},
+    "delete": {"id", "head", "wait", "member"},
+    "renew": {"id", "leased"},
+    "count of what is due": {"live"},
+    "write of a control record": set(),
 }
 UNTIL_KNOWN = ("what is old enough to go",)
 """What only statistics tell."""
@@ -223,10 +114,9 @@ def check(plans: Sequence[Plan], indexes: set[str]) -> None:
 @pytest.mark.parametrize("place", ["known", "grown"])
 def test_no_operation_reads_every_task(what: str, place: str, request: pytest.FixtureRequest) -> None:
     """The hot paths search the indexes that were made for them, with statistics and without."""
-    operation, indexes = OPERATIONS[what]
     url: str = request.getfixturevalue(place)
 
-    check(explained(sent_by(url, operation)), indexes)
+    check(explained(sent_by(url, OPERATIONS[what])), INDEXES[what])
 
 
 @pytest.mark.parametrize("what", LISTINGS)
@@ -254,7 +144,7 @@ def test_no_operation_reads_every_task_of_tables_that_are_new(what: str, known: 
     new = schemas.new()
     sent = [
         (text.replace(f"{schema_of(known)}.", f"{schema_of(new)}."), values, purpose)
-        for text, values, purpose in sent_by(known, OPERATIONS[what][0])
+        for text, values, purpose in sent_by(known, OPERATIONS[what])
     ]
 
     assert [plan for plan in explained(sent) if plan.walks - {"oncetask_later"}] == []
