@@ -5,7 +5,6 @@ end everything is drained, and nothing may be left or lost.
 """
 
 import asyncio
-import contextlib
 import itertools
 import math
 import os
@@ -26,26 +25,20 @@ from oncetask_core.decisions import (
     Report,
     Snoozed,
     Success,
-    cancel,
-    conclude,
-    deletion,
-    reschedule,
-    reset,
 )
 from oncetask_core.errors import StoreError, StoreUnavailableError
-from oncetask_core.query import MAX_PAGE, TaskFilter, TaskOrder, TaskQuery
+from oncetask_core.query import TaskFilter
 from oncetask_core.retry import FixedDelayPolicy
 from oncetask_core.status import Outcome
 from oncetask_core.store import TaskStore
 from oncetask_core.task import NewTask, OnceTask
-from oncetask_core.transition import Answer, Atom, Transition, Verdict
 from oncetask_sql.keys import Key
 from tests.asynchronous import SOON
-from tests.sql.keys import faults_of_keys
+from tests.races.acting import administer, everything, faults_at_rest, report
 
 Task = OnceTask[object]
 Role = Callable[[TaskStore, random.Random], Coroutine[Any, Any, None]]
-Noted = Callable[[], set[str]]
+Noted = Callable[[], set[Key]]
 
 KIND = "raced"
 KEYS = 12
@@ -98,11 +91,11 @@ class Bustle:
         roles = [(role, store) for store in self.stores for role in (self._produce, self._work)]
         for _ in range(math.ceil(seconds / UNTIL_PAUSE)):
             await self._act([*roles, (self._administer, first)], seconds=UNTIL_PAUSE)
-            self.faults += await self._look_around()
+            self.faults += await faults_at_rest(first, noted=self.noted())
             if self.faults:
                 return self.faults
         await self._act([(self._drain, store) for store in self.stores], seconds=SOON)
-        self.faults += [*await self._look_around(), *await self._look_back()]
+        self.faults += [*await faults_at_rest(first, noted=self.noted()), *await self._look_back()]
         return self.faults
 
     async def _act(self, roles: Iterable[tuple[Role, TaskStore]], *, seconds: float) -> None:
@@ -159,60 +152,24 @@ class Bustle:
         for key in keys:
             self._holders.pop(key, None)
         half = chance.randint(0, len(tasks))
-        await asyncio.gather(
-            self._report(store, tasks[:half], chance), self._report(chance.choice(self.stores), tasks[half:], chance)
+        reports = [(task, _some_report(chance)) for task in tasks]
+        replies = await asyncio.gather(
+            report(store, reports[:half], RULES), report(chance.choice(self.stores), reports[half:], RULES)
         )
-
-    async def _report(self, store: TaskStore, tasks: Sequence[Task], chance: random.Random) -> None:
-        """Report tasks that are held, deciding again where one has changed."""
-        left = [(task, _some_report(chance)) for task in tasks]
-        while left:
-            atoms = [Atom((conclude(task, report, RULES, chance=0.0),)) for task, report in left]
-            answers = await _applied(store, atoms)
-            wrong = [one for one in answers if one.verdict not in (Verdict.APPLIED, Verdict.ALREADY, Verdict.CHANGED)]
-            self.faults += [f"a holder was told: {one.verdict} {one.error or ''}" for one in wrong]
-            left = [
-                (answer.task, report)
-                for answer, (_, report) in zip(answers, left, strict=True)
-                if answer.verdict is Verdict.CHANGED and answer.task is not None
-            ]
+        self.faults += [f"a holder was told: {refusal}" for refusals in replies for refusal in refusals]
 
     async def _administer(self, store: TaskStore, chance: random.Random) -> None:
-        where = TaskFilter(live=chance.random() < 0.8)
-        order = chance.choice(list(TaskOrder))
-        page = await store.find(TaskQuery(where=where, order=order, limit=20))
-        for task in chance.sample(list(page.tasks), min(len(page), 3)):
-            if task.lease_uid is None and chance.random() < 0.3:
-                (verdict,) = await store.delete([deletion(task)])
-                self.deleted |= {task.id} if verdict is Verdict.APPLIED else set()
-            elif (decided := self._decided(task, chance)) is not None:
-                await store.apply([Atom((decided,))])
+        self.deleted |= await administer(store, chance)
         await asyncio.sleep(0.01)
-
-    def _decided(self, task: Task, chance: random.Random) -> Transition | None:
-        """Return what an administrator decides about a task; of what is held only a cancellation."""
-        if not task.is_live:
-            return reset(task, run_uid=f"run {next(self._numbers)}")
-        if task.lease_uid is not None or task.is_cancelled or chance.random() < 0.5:
-            return cancel(task, has_cleanup=chance.random() < 0.5)
-        return reschedule(task, datetime.now(UTC) - timedelta(seconds=chance.uniform(0, 60)))
 
     async def _drain(self, store: TaskStore, chance: random.Random) -> None:
         await self._work(store, chance)
         if not await store.count(TaskFilter(live=True)):
             self._until = time.monotonic()
 
-    # What must hold while nobody acts
-
-    async def _look_around(self) -> list[str]:
-        """Return what is wrong with the keys now."""
-        tasks = [task for task in await _everything(self.stores[0]) if task.is_live or task.head_key is not None]
-        held = [f"{task.id} is held by nobody who acts" for task in tasks if task.lease_uid is not None]
-        return [*held, *faults_of_keys(tasks, noted={Key(KIND, key) for key in self.noted()})]
-
     async def _look_back(self) -> list[str]:
         """Return what was left or lost."""
-        found = {task.id: task for task in await _everything(self.stores[0])}
+        found = {task.id: task for task in await everything(self.stores[0])}
         lost = self.created.keys() - self.deleted - found.keys()
         left = {name for name, task in found.items() if task.is_live}
         wrong = {
@@ -231,24 +188,6 @@ def _some_report(chance: random.Random) -> Report:
         Failure(error=ValueError("no"), text="no", at=datetime.now(UTC), delay=timedelta(0)),
     ]
     return Success("null") if chance.random() < 0.7 else chance.choice(others)
-
-
-async def _applied(store: TaskStore, atoms: Sequence[Atom]) -> Sequence[Answer]:
-    """Apply, however often somebody is in the way."""
-    while True:
-        with contextlib.suppress(StoreUnavailableError):
-            return await store.apply(atoms)
-
-
-async def _everything(store: TaskStore) -> list[Task]:
-    tasks: list[Task] = []
-    cursor: str | None = None
-    while True:
-        page = await store.find(TaskQuery(limit=MAX_PAGE, cursor=cursor))
-        tasks += page.tasks
-        cursor = page.cursor
-        if cursor is None:
-            return tasks
 
 
 def play(url: str, noted: Noted, *, seconds: float, mistake: AbstractContextManager[object] | None = None) -> Bustle:

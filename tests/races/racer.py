@@ -6,23 +6,33 @@
 import asyncio
 import itertools
 import os
+import random
 import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 from oncetask_core.claims import Claim, Slots
 from oncetask_core.composition import store_from_url
-from oncetask_core.decisions import KindRules, Snoozed, conclude
+from oncetask_core.decisions import KindRules, Snoozed
 from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.store import TaskStore
-from oncetask_core.task import OnceTask
-from oncetask_core.transition import Atom, Verdict
+from oncetask_core.task import NewTask
+from tests.races.acting import administer, report
 from tests.races.broken import DeferredClaims, MariadbNotExistsClaims, NotExistsClaims
 
 KIND = "raced"
 HOLD_SECONDS = 0.0005
 POLL_SECONDS = 0.005
+ADMINISTERED = 10
+"""Every how many turns a process acts as an administrator, where one does."""
+
+
+def new_task(name: str) -> NewTask:
+    """Return a task that is raced for; its name begins with its key."""
+    key = name.partition("-")[0]
+    return NewTask(id=name, kind=KIND, payload="{}", run_uid=uuid4().hex, created_by="race", resource_key=key)
 
 
 def open_store(url: str, variant: str) -> TaskStore:
@@ -48,6 +58,8 @@ async def race(url: str, *, seconds: float, variant: str) -> str:
         if time.monotonic() >= deadline:
             break
         try:
+            if variant == "administered" and number % ADMINISTERED == 0:
+                await _administer(store)
             await _turn(store, f"{os.getpid()}-{number}", lines)
         except StoreUnavailableError:
             lines.append("unavailable")
@@ -71,12 +83,13 @@ async def _turn(store: TaskStore, lease_uid: str, lines: list[str]) -> None:
     await asyncio.sleep(HOLD_SECONDS)
     end = time.monotonic()
     lines.extend(f"{key} {start!r} {end!r}" for key in {task.resource_key for task in claimed.tasks})
-    answers = await store.apply([_give_back(task) for task in claimed.tasks])
-    lines.extend("refused" for answer in answers if answer.verdict is not Verdict.APPLIED)
+    lines += await report(store, [(task, Snoozed(timedelta(0))) for task in claimed.tasks], KindRules())
 
 
-def _give_back(task: OnceTask[object]) -> Atom:
-    return Atom((conclude(task, Snoozed(timedelta(0)), KindRules(), chance=0.0),))
+async def _administer(store: TaskStore) -> None:
+    """Change what nobody holds; whatever is deleted is created again."""
+    deleted = await administer(store, random.Random())
+    await store.insert([new_task(name) for name in deleted])
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from oncetask_core.composition import store_from_url
-from oncetask_core.task import NewTask
+from oncetask_sql.keys import Key
+from tests.races.acting import faults_at_rest
+from tests.races.racer import new_task
 
 SECONDS = float(os.environ.get("ONCETASK_RACE_SECONDS", "3"))
 PROCESSES = 16
@@ -23,13 +25,8 @@ async def prepare(url: str, keys: int) -> None:
     store = store_from_url(url, env="RACE", clock=None)
     await store.migrate()
     await store.open()
-    names = [(f"k{key}", f"k{key}-{number}") for key in range(keys) for number in range(TASKS_PER_KEY)]
-    await store.insert(
-        [
-            NewTask(id=name, kind="raced", payload="{}", run_uid=name, created_by="race", resource_key=key)
-            for key, name in names
-        ]
-    )
+    names = [f"k{key}-{number}" for key in range(keys) for number in range(TASKS_PER_KEY)]
+    await store.insert([new_task(name) for name in names])
     await store.close()
 
 
@@ -78,6 +75,19 @@ def check_no_overlap(held: Mapping[str, Sequence[Held]], *, keys: int, least: in
     assert set(held) == {f"k{key}" for key in range(keys)}
     assert {key: overlaps(intervals) for key, intervals in held.items()} == dict.fromkeys(held, 0)
     assert sum(len(intervals) for intervals in held.values()) >= least
+
+
+def check_seats(url: str, *, noted: Collection[Key]) -> None:
+    """Fail where a key has not the seat that belongs to it after a race, and is not noted either."""
+
+    async def run() -> list[str]:
+        store = store_from_url(url, env="RACE", clock=None)
+        await store.open()
+        faults = await faults_at_rest(store, noted=noted)
+        await store.close()
+        return faults
+
+    assert asyncio.run(run()) == []
 
 
 def check_is_caught(race: Callable[[int], Mapping[str, Sequence[Held]]]) -> None:

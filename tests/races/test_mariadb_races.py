@@ -6,20 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from oncetask_sql.keys import Key
 from tests.mariadb.world import Databases, needs_server, run
-from tests.races.bustle import CONTROL_SECONDS, Noted, check_is_seen, check_nothing_is_wrong, play
+from tests.races.bustle import CONTROL_SECONDS, check_is_seen, check_nothing_is_wrong, play
 from tests.races.planted import no_stripes, seats_for_ids_that_exist
-from tests.races.racing import SECONDS, Held, check_is_caught, check_no_overlap, run_race
+from tests.races.racing import SECONDS, Held, check_is_caught, check_no_overlap, check_seats, run_race
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(180), needs_server]
 
 
 @pytest.mark.parametrize("keys", [1, 3])
 def test_no_two_processes_ever_hold_one_key(keys: int, databases: Databases, tmp_path: Path) -> None:
-    """However hard they race, the executions of one key never overlap."""
-    held = run_race(databases.new(), tmp_path, seconds=SECONDS, variant="correct", keys=keys)
+    """However hard they race for groups of a key, and while others cancel, reset, move, delete and create its tasks."""
+    url = databases.new()
+    held = run_race(url, tmp_path, seconds=SECONDS, variant="administered", keys=keys)
 
     check_no_overlap(held, keys=keys)
+    check_seats(url, noted=noted(url))
 
 
 def test_the_race_sees_a_claim_that_asks_whether_the_key_is_free(databases: Databases, tmp_path: Path) -> None:
@@ -35,7 +38,7 @@ def test_repeated_creates_groups_and_administrators_leave_no_key_without_its_sea
     """In every pause each key has its seat, no two ever held one, and in the end nothing is left or lost."""
     url = databases.new()
 
-    check_nothing_is_wrong(play(url, noted(url), seconds=SECONDS))
+    check_nothing_is_wrong(play(url, lambda: noted(url), seconds=SECONDS))
 
 
 @pytest.mark.parametrize(("mistake", "fault"), [(seats_for_ids_that_exist, "the seat belongs to"), (no_stripes, "")])
@@ -45,9 +48,9 @@ def test_the_bustle_sees_a_mistake_with_keys(
     """Seats for tasks that are then not created, seats without locks."""
     url = databases.new()
 
-    check_is_seen(play(url, noted(url), seconds=CONTROL_SECONDS, mistake=mistake()), fault)
+    check_is_seen(play(url, lambda: noted(url), seconds=CONTROL_SECONDS, mistake=mistake()), fault)
 
 
-def noted(url: str) -> Noted:
-    """Return what tells the keys that are noted for a later look."""
-    return lambda: {key for (key,) in run(url, "SELECT resource_key FROM oncetask_later")}
+def noted(url: str) -> set[Key]:
+    """Return the keys that are noted for a later look."""
+    return {Key(*row) for row in run(url, "SELECT kind, resource_key FROM oncetask_later")}

@@ -1,0 +1,91 @@
+"""What workers and administrators do in a race, however often somebody is in their way."""
+
+import asyncio
+import random
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from oncetask_core.decisions import KindRules, Report, cancel, conclude, deletion, reschedule, reset
+from oncetask_core.errors import StoreUnavailableError
+from oncetask_core.query import MAX_PAGE, TaskFilter, TaskOrder, TaskQuery
+from oncetask_core.store import TaskStore
+from oncetask_core.task import OnceTask
+from oncetask_core.transition import Answer, Atom, Transition, Verdict
+from oncetask_sql.keys import Key
+from tests.sql.keys import faults_of_keys
+
+Task = OnceTask[object]
+
+MOMENT = 0.001
+"""Seconds after which somebody who found another one in the way comes back."""
+
+
+async def report(store: TaskStore, reports: Iterable[tuple[Task, Report]], rules: KindRules) -> list[str]:
+    """Report the ends of runs as their holder, deciding again where a task has changed; return what was refused."""
+    refused: list[str] = []
+    left = list(reports)
+    while left:
+        answers = await _applied(store, [Atom((conclude(task, one, rules, chance=0.0),)) for task, one in left])
+        expected = (Verdict.APPLIED, Verdict.ALREADY, Verdict.CHANGED)
+        refused += [f"{one.verdict} {one.error or ''}" for one in answers if one.verdict not in expected]
+        left = [
+            (answer.task, one)
+            for answer, (_, one) in zip(answers, left, strict=True)
+            if answer.verdict is Verdict.CHANGED and answer.task is not None
+        ]
+    return refused
+
+
+async def _applied(store: TaskStore, atoms: Sequence[Atom]) -> Sequence[Answer]:
+    while True:
+        try:
+            return await store.apply(atoms)
+        except StoreUnavailableError:
+            await asyncio.sleep(MOMENT)
+
+
+async def administer(store: TaskStore, chance: random.Random) -> set[str]:
+    """Cancel, reset, move or delete a few tasks; return what was deleted, which nobody held.
+
+    Raises:
+        StoreUnavailableError: Somebody was in the way.
+    """
+    where = TaskFilter(live=chance.random() < 0.8)
+    page = await store.find(TaskQuery(where=where, order=chance.choice(list(TaskOrder)), limit=20))
+    deleted: set[str] = set()
+    for task in chance.sample(list(page.tasks), min(len(page), 3)):
+        if task.lease_uid is None and chance.random() < 0.3:
+            (verdict,) = await store.delete([deletion(task)])
+            deleted |= {task.id} if verdict is Verdict.APPLIED else set()
+        elif (decided := _decided(task, chance)) is not None:
+            await store.apply([Atom((decided,))])
+    return deleted
+
+
+def _decided(task: Task, chance: random.Random) -> Transition | None:
+    """Return what an administrator decides about a task; about one that is held only a cancellation."""
+    if not task.is_live:
+        return reset(task, run_uid=uuid4().hex)
+    if task.lease_uid is not None or task.is_cancelled or chance.random() < 0.5:
+        return cancel(task, has_cleanup=chance.random() < 0.5)
+    return reschedule(task, datetime.now(UTC) - timedelta(seconds=chance.uniform(0, 60)))
+
+
+async def everything(store: TaskStore) -> list[Task]:
+    """Return all tasks."""
+    tasks: list[Task] = []
+    cursor: str | None = None
+    while True:
+        page = await store.find(TaskQuery(limit=MAX_PAGE, cursor=cursor))
+        tasks += page.tasks
+        cursor = page.cursor
+        if cursor is None:
+            return tasks
+
+
+async def faults_at_rest(store: TaskStore, *, noted: Collection[Key]) -> list[str]:
+    """Return what is wrong with the keys while nobody acts: nothing is held, and each seat is noted or right."""
+    tasks = [task for task in await everything(store) if task.is_live or task.head_key is not None]
+    held = [f"{task.id} is held by nobody who acts" for task in tasks if task.lease_uid is not None]
+    return [*held, *faults_of_keys(tasks, noted=noted)]
