@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+from oncetask_core import decisions
 from oncetask_core.decisions import KindRules, Report, cancel, conclude, deletion, reschedule, reset
 from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.query import MAX_PAGE, TaskFilter, TaskOrder, TaskQuery
@@ -21,13 +22,24 @@ MOMENT = 0.001
 """Seconds after which somebody who found another one in the way comes back."""
 
 
-async def report(store: TaskStore, reports: Iterable[tuple[Task, Report]], rules: KindRules) -> list[str]:
-    """Report the ends of runs as their holder, deciding again where a task has changed; return what was refused."""
+async def report(
+    store: TaskStore, reports: Iterable[tuple[Task, Report]], rules: KindRules, *, may_be_late: bool = False
+) -> list[str]:
+    """Report the ends of runs, deciding again where a task has changed; return what was refused.
+
+    Args:
+        store: The store.
+        reports: Tasks as they are known, and what became of their runs.
+        rules: Those of the kind.
+        may_be_late: Whether the lease may have been lost.
+    """
     refused: list[str] = []
     left = list(reports)
     while left:
         answers = await _applied(store, [Atom((conclude(task, one, rules, chance=0.0),)) for task, one in left])
-        expected = (Verdict.APPLIED, Verdict.ALREADY, Verdict.CHANGED)
+        expected = {Verdict.APPLIED, Verdict.ALREADY, Verdict.CHANGED} | (
+            {Verdict.LEASE_LOST} if may_be_late else set()
+        )
         refused += [f"{one.verdict} {one.error or ''}" for one in answers if one.verdict not in expected]
         left = [
             (answer.task, one)
@@ -43,6 +55,17 @@ async def _applied(store: TaskStore, atoms: Sequence[Atom]) -> Sequence[Answer]:
             return await store.apply(atoms)
         except StoreUnavailableError:
             await asyncio.sleep(MOMENT)
+
+
+async def expire(store: TaskStore, rules: KindRules) -> None:
+    """End leases that have run out.
+
+    Raises:
+        StoreUnavailableError: Somebody was in the way.
+    """
+    page = await store.find(TaskQuery(where=TaskFilter(run_out=True)))
+    at = await store.now()
+    await store.apply([Atom((decisions.expire(task, rules, at=at, chance=0.0),)) for task in page.tasks])
 
 
 async def administer(store: TaskStore, chance: random.Random) -> set[str]:

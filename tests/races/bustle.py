@@ -1,4 +1,4 @@
-"""A bustle on a few keys: producers who repeat themselves, workers with groups, an administrator; and pauses.
+"""A bustle on a few keys: producers who repeat themselves, workers (late ones, too), an administrator; and pauses.
 
 Everybody has connections of their own. In each pause the seats of all keys are compared with the specification. In the
 end everything is drained, and nothing may be left or lost.
@@ -34,7 +34,7 @@ from oncetask_core.store import TaskStore
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_sql.keys import Key
 from tests.asynchronous import SOON
-from tests.races.acting import administer, everything, faults_at_rest, report
+from tests.races.acting import MOMENT, administer, everything, expire, faults_at_rest, report
 
 Task = OnceTask[object]
 Role = Callable[[TaskStore, random.Random], Coroutine[Any, Any, None]]
@@ -49,7 +49,13 @@ CONTROL_SECONDS = 25.0
 UNTIL_PAUSE = 0.5
 """Seconds."""
 BACKLOG = 100
-RULES = KindRules(retry_policy=FixedDelayPolicy(max_attempts=0), has_cleanup=True)
+SHORT = timedelta(milliseconds=30)
+SLOW = 0.1
+"""How many claims are of workers who may take longer than their lease; these are not watched for others beside them."""
+VANISHED = 0.5
+"""How many of these never report."""
+ENDLESSLY = FixedDelayPolicy(max_attempts=0)
+RULES = KindRules(retry_policy=ENDLESSLY, cleanup_policy=ENDLESSLY, has_cleanup=True, max_crashes=0)
 
 
 def seed_of_this_run() -> int:
@@ -87,14 +93,15 @@ class Bustle:
 
     async def run(self, seconds: float) -> list[str]:
         """Let everybody act, with pauses, and then drain; return what was wrong, at the latest in the next pause."""
-        first, *_ = self.stores
+        first, *_, last = self.stores
         roles = [(role, store) for store in self.stores for role in (self._produce, self._work)]
         for _ in range(math.ceil(seconds / UNTIL_PAUSE)):
-            await self._act([*roles, (self._administer, first)], seconds=UNTIL_PAUSE)
+            await self._act([*roles, (self._administer, first), (self._expire, last)], seconds=UNTIL_PAUSE)
+            await self._act([(self._tidy, first)], seconds=SOON)
             self.faults += await faults_at_rest(first, noted=self.noted())
             if self.faults:
                 return self.faults
-        await self._act([(self._drain, store) for store in self.stores], seconds=SOON)
+        await self._act([(role, store) for store in self.stores for role in (self._drain, self._expire)], seconds=SOON)
         self.faults += [*await faults_at_rest(first, noted=self.noted()), *await self._look_back()]
         return self.faults
 
@@ -139,28 +146,51 @@ class Bustle:
         )
 
     async def _work(self, store: TaskStore, chance: random.Random) -> None:
+        is_slow = chance.random() < SLOW
         lease = f"lease {next(self._numbers)}"
-        slots = {KIND: Slots(limit=2, group=chance.choice((1, 3)))}
-        hour = timedelta(hours=1)
-        claim = Claim(lease_uid=lease, leased_by="worker", lease_for=hour, slots=slots)
+        claim = Claim(
+            lease_uid=lease,
+            leased_by="worker",
+            lease_for=SHORT if is_slow else timedelta(hours=1),
+            slots={KIND: Slots(limit=2, group=chance.choice((1, 3)))},
+            suspects=chance.random() < SLOW,
+        )
         tasks = (await store.claim(claim)).tasks
-        keys = {str(task.resource_key) for task in tasks}
+        keys = set() if is_slow else {str(task.resource_key) for task in tasks}
         for key in keys:
             holder = self._holders.setdefault(key, lease)
             self.faults += [f"{key} is held by {holder} and {lease}"] if holder != lease else []
-        await asyncio.sleep(0.001 if tasks else 0.005)
+        await asyncio.sleep(chance.uniform(0, 2) * SHORT.total_seconds() if is_slow else MOMENT)
         for key in keys:
             self._holders.pop(key, None)
+        if not is_slow or chance.random() >= VANISHED:
+            await self._report(store, tasks, chance, may_be_late=is_slow)
+
+    async def _report(
+        self, store: TaskStore, tasks: Sequence[Task], chance: random.Random, *, may_be_late: bool
+    ) -> None:
+        """Report tasks over two stores at once, in two parts."""
         half = chance.randint(0, len(tasks))
         reports = [(task, _some_report(chance)) for task in tasks]
         replies = await asyncio.gather(
-            report(store, reports[:half], RULES), report(chance.choice(self.stores), reports[half:], RULES)
+            report(store, reports[:half], RULES, may_be_late=may_be_late),
+            report(chance.choice(self.stores), reports[half:], RULES, may_be_late=may_be_late),
         )
         self.faults += [f"a holder was told: {refusal}" for refusals in replies for refusal in refusals]
+
+    async def _expire(self, store: TaskStore, chance: random.Random) -> None:
+        await expire(store, RULES)
+        await asyncio.sleep(chance.uniform(0, 1) * SHORT.total_seconds())
 
     async def _administer(self, store: TaskStore, chance: random.Random) -> None:
         self.deleted |= await administer(store, chance)
         await asyncio.sleep(0.01)
+
+    async def _tidy(self, store: TaskStore, chance: random.Random) -> None:
+        """Expire until nothing is held."""
+        await self._expire(store, chance)
+        if not any(task.lease_uid is not None for task in await everything(store)):
+            self._until = time.monotonic()
 
     async def _drain(self, store: TaskStore, chance: random.Random) -> None:
         await self._work(store, chance)
