@@ -33,7 +33,8 @@ class Claimer:
     """Asks for as much as the slots allow and hands it to the launcher.
 
     Attributes:
-        hungry: Whether a claim may find something: the last one was full, a key was freed, or somebody woke us.
+        hungry: Whether to ask for every kind: somebody woke us, or it is time to look.
+        thorough: Whether to ask even for single slots of kinds that have more to do than slots.
         next_due: The earliest time at which something becomes due, as far as the store told.
     """
 
@@ -58,7 +59,8 @@ class Claimer:
         self._seams = seams
         self._time = time
         self._open: OpenClaim | None = None
-        self._was_full = False
+        self._full: set[str] = set()  # kinds of which the last claim may have left something
+        self._freed: set[str] = set()  # kinds of which a key was freed since
         self.quiet = Quiet()
         self.hungry = True
         self.thorough = True
@@ -70,18 +72,15 @@ class Claimer:
         now = self._seams.clock.monotonic()
         if self.quiet.wants_suspect(now, running=self._launcher.slots.used):
             found |= await self._claim_suspect(handlers)
-        if self.hungry and self.quiet.allows_others(now):
+        if (self.hungry or self._full or self._freed) and self.quiet.allows_others(now):
             found |= await self._claim_others(handlers)
         return found
-
-    def note_free_slot(self) -> None:
-        """Note that a slot is free again: the last claim may have left something for it."""
-        self.hungry = self.hungry or self._was_full
 
     def note_settled(self, task: OnceTask[object]) -> None:
         """Note that the store knows how a task ended: its key may be free for the next one."""
         self.quiet.end(task.id)
-        self.hungry = self.hungry or self._was_full or task.resource_key is not None
+        if task.resource_key is not None:
+            self._freed.add(task.kind)
 
     async def take_back(self) -> Sequence[OnceTask[object]]:
         """Return what a claim without a reply was granted, without starting it."""
@@ -93,17 +92,21 @@ class Claimer:
         return False if self._open is None else await self._send(self._open)
 
     async def _claim_suspect(self, handlers: Sequence[Handler]) -> bool:
-        for demand in self._launcher.slots.demands(handlers, full=True):
+        for demand in self._launcher.slots.demands(handlers):
             if await self._send(self._opened(demand, suspects=True)):
                 return True
         self.quiet.notice(self._seams.clock.monotonic(), waiting=False)
         return False
 
     async def _claim_others(self, handlers: Sequence[Handler]) -> bool:
-        demands = self._launcher.slots.demands(handlers, full=self.thorough or not self._was_full)
+        wanted = handlers if self.hungry else [one for one in handlers if one.kind in self._full | self._freed]
+        demands = self._launcher.slots.demands(wanted, patient=() if self.thorough else self._full)
+        asked = {kind for demand in demands for kind in demand.slots}
+        self._full -= asked
+        self._freed -= asked
         self.hungry = found = False
         if demands:
-            self.thorough = self._was_full = False
+            self.thorough = False
         for demand in demands:
             found |= await self._send(self._opened(demand, suspects=False))
         return found
@@ -144,8 +147,7 @@ class Claimer:
         calls: dict[str, set[str]] = defaultdict(set)
         for task in claimed.tasks:
             calls[task.kind].add(f"key {task.resource_key}" if task.resource_key is not None else f"id {task.id}")
-        if any(len(calls[kind]) >= slots.limit for kind, slots in opened.demand.slots.items()):
-            self._was_full = True
+        self._full |= {kind for kind, slots in opened.demand.slots.items() if len(calls[kind]) >= slots.limit}
 
     def _start(self, opened: OpenClaim, claimed: Claimed) -> None:
         """Start what this worker can run; what it no longer serves is left to run out."""

@@ -1,7 +1,7 @@
 """How much a worker can take: free calls per kind, asked for in as few claims as the leases allow."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
 import msgspec
@@ -10,6 +10,8 @@ from oncetask_core.claims import Slots
 from oncetask_core.handlers import Handler
 
 FREE_SHARE = 0.25
+MANY = 50
+"""How many tasks make a claim large: asking for more at once saves little."""
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -54,22 +56,22 @@ class SlotTable:
         most, running = handler.options.concurrency, self._running[handler.kind]
         return min(most - running, 2 * most - running - self._ending[handler.kind])
 
-    def demands(self, handlers: Iterable[Handler], *, full: bool = False) -> list[Demand]:
+    def demands(self, handlers: Iterable[Handler], *, patient: Collection[str] = ()) -> list[Demand]:
         """Return what to claim now.
 
-        While there is more to do than slots, a kind is asked for when at least a quarter of its slots is free: claims
-        stay large. The caller asks in full now and then, so that no free slot waits for long.
+        Of many slots half are filled at a time, so that the store looks for the next tasks while the last ones run.
 
         Args:
             handlers: The kinds that may be claimed.
-            full: Ask for every kind with a free slot.
+            patient: Those of them that have more to do than slots: they are asked for when at least a quarter of the
+                slots is free, so that claims stay large.
         """
         groups: dict[tuple[timedelta, bool], dict[str, Slots]] = {}
         for handler in handlers:
-            free = self.free(handler)
-            if free <= 0 or not (full or free >= handler.options.concurrency * FREE_SHARE):
+            free, most = self.free(handler), handler.options.concurrency
+            if free <= 0 or (handler.kind in patient and free < most * FREE_SHARE):
                 continue
             size = handler.options.max_group if handler.is_group else 1
             group = groups.setdefault((handler.lease_for, handler.options.renew_lease), {})
-            group[handler.kind] = Slots(limit=free, group=size)
+            group[handler.kind] = Slots(limit=min(free, max(MANY, -(-most // 2))), group=size)
         return [Demand(lease_for, renew, slots) for (lease_for, renew), slots in groups.items()]

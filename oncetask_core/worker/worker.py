@@ -113,7 +113,7 @@ class Worker:
             events=self._events,
             seams=seams,
             resources=resources,
-            on_ended=self._ended,
+            on_ended=self._wake.set,
             on_settled=self._settled,
             is_ending=self._is_torn_down,
         )
@@ -277,10 +277,6 @@ class Worker:
         if change is not None:
             rest = min(rest, change)
         await wait_for_event(self._clock, self._wake, max(rest, 0.001))
-
-    def _ended(self) -> None:
-        self._claimer.note_free_slot()
-        self._wake.set()
 
     def _settled(self, task: OnceTask[object]) -> None:
         self._claimer.note_settled(task)

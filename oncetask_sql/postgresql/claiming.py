@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from oncetask_core.claims import Claim
 from oncetask_core.limits import LOWEST_PRIORITY, MAX_ERROR_BYTES, clean_text
 from oncetask_core.store import Claimed
 from oncetask_core.task import PRIORITY_STEP
-from oncetask_sql.codec import SELECTED, Task, UnreadableRowError, decode_all, reasons
+from oncetask_sql.codec import SELECTED, Row, Task, UnreadableRowError, decode_all, reasons
 from oncetask_sql.grants import in_order, is_head
 from oncetask_sql.keys import Key
 from oncetask_sql.postgresql.arrays import numbers, texts
@@ -102,11 +102,6 @@ _SET_ASIDE: Final = """UPDATE oncetask_task SET quarantined = %(reason)s, head_k
     RETURNING kind, resource_key"""
 
 
-class _Taken(NamedTuple):
-    tasks: list[Task]
-    faults: list[UnreadableRowError]
-
-
 class _Asking:
     """One claim call and what it has been granted so far."""
 
@@ -118,30 +113,44 @@ class _Asking:
         self._unreadable: dict[str, str] = {}
 
     async def answer(self) -> Claimed:
-        if self._asked.suspects:
-            await self._take(_SUSPECT)
+        suspects, grows = self._asked.suspects, any(slots.group > 1 for slots in self._asked.slots.values())
+        await self._take(_SUSPECT if suspects else _READY_GROUPS if grows else _READY)
+        if self._granted and self._is_full():
+            return self._reply(max(started(self._granted)))
+        looks = [_NOW, _NEXT_DUE] if self._granted else [_NOW, _NEXT_DUE, _HELD]
+        if suspects:
+            replies = await self._session.batch([self._statement(sql) for sql in looks])
         else:
-            await self._take(_READY_GROUPS if self._grows() else _READY)
-        if not self._granted and (held := await self._held()) is not None:
-            return held
-        if not self._asked.suspects and not self._is_full():
-            await self._take(_LOW_GROUPS if self._grows() else _LOW)
-        now, due = await self._look_ahead()
+            replies = await self._take(_LOW_GROUPS if grows else _LOW, *looks)
+        ((now,),), ((due,),), *held = replies
+        if held and held[0] and not self._granted:
+            return await self._repeated(held[0], now)
+        due = None if due is None or self._is_full() else from_micros(due)
+        return self._reply(max(started(self._granted), default=now), next_due=due)
+
+    def _reply(self, now: int, *, next_due: datetime | None = None) -> Claimed:
         return Claimed(
             tasks=in_order(self._granted, self._asked),
-            now=now,
-            next_due=None if self._is_full() else due,
+            now=self._wording.time.seen(now),
+            next_due=next_due,
             unreadable=self._unreadable,
         )
 
-    async def _take(self, sql: str) -> None:
-        """Take what is due until the slots are used, setting aside what cannot be read."""
+    async def _repeated(self, rows: Sequence[Row], now: int) -> Claimed:
+        """Return what the lease holds already: an earlier request of the same claim was faster."""
+        self._granted, faults = decode_all(rows)
+        await self._set_aside(faults)
+        return self._reply(now)
+
+    async def _take(self, sql: str, *more: str) -> list[list[Row]]:
+        """Take what is due until the slots are used, setting aside what cannot be read; return what `more` reads."""
         while True:
-            _, rows = await self._session.transaction([self._statement(_ALONE), self._statement(sql)])
+            statements = [self._statement(one) for one in (_ALONE, sql, *more)]
+            _, rows, *replies = await self._session.transaction(statements)
             tasks, faults = decode_all(rows)
             self._granted += tasks
             if not faults:
-                return
+                return replies
             await self._set_aside(faults)
 
     def _statement(self, sql: str) -> Statement:
@@ -167,29 +176,8 @@ class _Asking:
                 used[task.kind] = used.get(task.kind, 0) + 1
         return {kind: max(slots.limit - used.get(kind, 0), 0) for kind, slots in self._asked.slots.items()}
 
-    def _grows(self) -> bool:
-        return not self._asked.suspects and any(slots.group > 1 for slots in self._asked.slots.values())
-
     def _is_full(self) -> bool:
         return bool(self._granted) if self._asked.suspects else not any(self._free().values())
-
-    async def _held(self) -> Claimed | None:
-        """Return what the lease holds already, if anything."""
-        rows, ((now,),) = await self._session.batch([self._statement(_HELD), self._statement(_NOW)])
-        if not rows:
-            return None
-        self._granted, faults = decode_all(rows)
-        await self._set_aside(faults)
-        granted = in_order(self._granted, self._asked)
-        return Claimed(tasks=granted, now=self._wording.time.seen(now), unreadable=self._unreadable)
-
-    async def _look_ahead(self) -> tuple[datetime, datetime | None]:
-        starts = [task.started_at for task in self._granted if task.started_at is not None]
-        if starts and self._is_full():
-            return self._wording.time.seen(to_micros(max(starts))), None
-        ((now,),), ((due,),) = await self._session.batch([self._statement(_NOW), self._statement(_NEXT_DUE)])
-        moment = to_micros(max(starts)) if starts else now
-        return self._wording.time.seen(moment), None if due is None else from_micros(due)
 
     async def _set_aside(self, faults: Sequence[UnreadableRowError]) -> None:
         """Keep rows that cannot be read from holding up anybody: no claim sees them, and their keys are free."""
@@ -204,6 +192,11 @@ class _Asking:
             (rows,) = await self._session.begin([(self._wording.render(_SET_ASIDE), values)])
             keys = [Key(kind, key) for kind, key in rows if key is not None]
             await self._session.batch([*seat_keys(self._wording, keys, clears=True), COMMIT])
+
+
+def started(tasks: Sequence[Task]) -> list[int]:
+    """Return the times of the grants of tasks."""
+    return [to_micros(task.started_at) for task in tasks if task.started_at is not None]
 
 
 async def claim(session: Session, wording: Wording, asked: Claim) -> Claimed:

@@ -8,6 +8,7 @@ import pytest
 from oncetask import OnceTask, TaskManager
 from oncetask_core.query import TaskFilter
 from oncetask_sql.postgresql import PostgresqlStore, open_postgresql
+from oncetask_sql.postgresql.location import located
 from tests.asynchronous import SOON, asynchronous
 from tests.postgresql.world import LEAST, Schemas, a_role, connected, needs_server, opened, schema_of
 from tests.sql.test_processes import in_child
@@ -20,7 +21,7 @@ pytestmark = needs_server
 @asynchronous
 async def test_a_worker_takes_up_what_another_process_creates_long_before_its_next_poll(schemas: Schemas) -> None:
     """It hears of it."""
-    url = schemas.new()
+    url = named(schemas.new())
     worker, creator = TaskManager(url, poll_interval=60), TaskManager(url)
     started = asyncio.Event()
 
@@ -29,21 +30,13 @@ async def test_a_worker_takes_up_what_another_process_creates_long_before_its_ne
         started.set()
 
     async with worker.running():
-        while not listeners():  # noqa: ASYNC110 - the server alone knows when it listens
+        while not connections(url, "query LIKE 'LISTEN%%' AND state = 'idle'"):  # noqa: ASYNC110 - the server alone knows when it listens
             await asyncio.sleep(0.01)
         await creator.create_task(Job("a"))
         async with asyncio.timeout(SOON):
             await started.wait()
     await creator.close()
     await worker.close()
-
-
-def listeners() -> int:
-    """Return how many connections listen."""
-    with connected() as connection:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' AND state = 'idle'"
-        row = connection.execute(query.encode()).fetchone()
-    return int(row[0]) if row else 0
 
 
 @asynchronous
@@ -62,7 +55,8 @@ async def test_a_store_does_not_wake_itself(schemas: Schemas) -> None:
 
 def test_a_store_outlives_the_loop_that_opened_it(schemas: Schemas) -> None:
     """Each loop has connections of its own, and they end with it."""
-    store = open_postgresql(schemas.new())
+    url = named(schemas.new())
+    store = open_postgresql(url)
 
     async def first() -> None:
         await store.open()
@@ -74,17 +68,21 @@ def test_a_store_outlives_the_loop_that_opened_it(schemas: Schemas) -> None:
     asyncio.run(first())
     assert asyncio.run(second()) == ["a"]
     deadline = time.monotonic() + SOON
-    while connections() and time.monotonic() < deadline:
+    while connections(url) and time.monotonic() < deadline:
         time.sleep(0.01)  # the server notices a moment later
-    assert connections() == 0
+    assert connections(url) == 0
 
 
-def connections() -> int:
-    """Return how many connections of stores there are."""
+def named(url: str) -> str:
+    """Return the URL with an application's name that no other test's connections have."""
+    return f"{url}&application_name={schema_of(url)}"
+
+
+def connections(url: str, condition: str = "TRUE") -> int:
+    """Return how many connections the stores of such a URL have."""
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s AND {condition}"
     with connected() as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s", ("oncetask %",)
-        ).fetchone()
+        row = connection.execute(query.encode(), (f"{located(url).application_name} %",)).fetchone()
     return int(row[0]) if row else 0
 
 

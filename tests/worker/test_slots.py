@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from oncetask import OnceTask
+from oncetask_core.claims import Claim
+from oncetask_core.store import Claimed
 from oncetask_core.transition import Answer, Atom
 from tests.asynchronous import asynchronous
 from tests.worker.world import LEASE, Job, Keyed, World
@@ -85,3 +87,63 @@ async def test_a_suspect_does_not_begin_before_the_store_knows_how_the_others_en
         writes.let_go.set()
         await world.clock.run_for(1)
         assert world.names("suspect") == ["expired", "started", "completed"]
+
+
+@asynchronous
+async def test_half_of_many_slots_are_filled_at_a_time() -> None:
+    """The store looks for the second half while the first runs; few slots are filled at once."""
+    world, goes_on = World(), asyncio.Event()
+
+    @world.manager.task_handler(Job, concurrency=200)
+    async def handle(_: OnceTask[Job]) -> None:
+        await goes_on.wait()
+
+    @world.manager.task_handler(Keyed, concurrency=50)
+    async def handle_keyed(_: OnceTask[Keyed]) -> None:
+        pass
+
+    await world.manager.create_tasks([Job(f"t{number}") for number in range(300)])
+    claims = noted_claims(world)
+    running = world.begin()
+    await world.clock.run_for(0)
+    assert claims[:2] == [{"job": 100, "keyed": 50}, {"job": 100}]
+    assert sum("started" in world.names(f"t{number}") for number in range(300)) == 200
+
+    goes_on.set()
+    await world.end(running)
+
+
+@asynchronous
+async def test_only_kinds_that_may_have_more_are_asked_for_again() -> None:
+    """What had nothing to do is looked at when somebody wakes the worker, or at the next poll."""
+    world = World()
+
+    @world.manager.task_handler(Job, concurrency=2)
+    async def handle(_: OnceTask[Job]) -> None:
+        await world.clock.sleep(0.01)
+
+    @world.manager.task_handler(Keyed)
+    async def handle_keyed(_: OnceTask[Keyed]) -> None:
+        pass
+
+    await world.manager.create_tasks([Job(f"t{number}") for number in range(8)])
+    claims = noted_claims(world)
+    async with world.manager.running():
+        await world.clock.run_for(0.1)
+        assert [set(claim) for claim in claims] == [{"job", "keyed"}, {"job"}, {"job"}, {"job"}, {"job"}]
+        await world.manager.create_task(Keyed("a"))
+        await world.clock.run_for(0.1)
+        assert world.names("a") == ["started", "completed"]
+
+
+def noted_claims(world: World) -> list[dict[str, int]]:
+    """Return a list that grows with every claim of a world's worker: how many of which kind are asked for."""
+    claims: list[dict[str, int]] = []
+    claim = world.store.real.claim
+
+    async def note(asked: Claim) -> Claimed:
+        claims.append({kind: slots.limit for kind, slots in asked.slots.items()})
+        return await claim(asked)
+
+    world.store.plant(claim=note)
+    return claims
