@@ -1,7 +1,6 @@
 """Claiming: rows are locked and read in claim order, and leased by one statement; nobody waits for anybody's rows."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 from zlib import crc32
 
@@ -9,41 +8,30 @@ import msgspec
 from asyncmy.errors import MySQLError
 
 from oncetask_core.claims import Claim, claim_order, leased
-from oncetask_core.limits import LOWEST_PRIORITY, MAX_ERROR_BYTES, clean_text
+from oncetask_core.limits import MAX_ERROR_BYTES, clean_text
 from oncetask_core.seats import successors
 from oncetask_core.store import Claimed
-from oncetask_core.task import PRIORITY_STEP
 from oncetask_sql.codec import COLUMNS, SELECTED, Row, Task, UnreadableRowError, decode_all, reasons
 from oncetask_sql.grants import in_order, is_head
 from oncetask_sql.keys import Key
+from oncetask_sql.mariadb.candidates import HELD_ROWS, LOW_ROWS, NEXT_DUE, READY_ROWS, SUSPECT_ROWS
 from oncetask_sql.mariadb.failures import is_locked
 from oncetask_sql.mariadb.seating import LOCK_STRIPES, STRIPES, finish
 from oncetask_sql.mariadb.session import COMMIT, ROLLBACK, Session, Statement
 from oncetask_sql.mariadb.statements import said
 from oncetask_sql.mariadb.tries import TRIES
-from oncetask_sql.schema import CLAIMABLE, FREE, LOW, READY, SUSPECT, WAITING_FOR_SEAT
-from oncetask_sql.times import from_micros, micros_in, to_micros
+from oncetask_sql.schema import WAITING_FOR_SEAT
+from oncetask_sql.times import from_micros, micros_in
 from oncetask_sql.wording import Wording
 
-_LONGEST_DELAY: Final = micros_in(-LOWEST_PRIORITY * PRIORITY_STEP)
-"""How far behind its time the lowest priority puts a task in the claim order."""
-_LATEST: Final = to_micros(datetime.max.replace(tzinfo=UTC))
-"""The last time that can be read; a damaged row beyond it must not make claims fail."""
 _LOOKAHEAD: Final = 64
 """How many tasks that cannot join a group are passed over to find those that can."""
 _SEQUENCE: Final = COLUMNS.index("sequence")
 
-_HELD: Final = f"""SELECT {SELECTED} FROM oncetask_task FORCE INDEX (oncetask_task_leased)
-    WHERE env = %(env)s AND lease_uid = %(lease)s"""
-_READY: Final = f"""SELECT {SELECTED} FROM oncetask_task FORCE INDEX (oncetask_task_ready)
-    WHERE env = %(env)s AND kind = %(kind)s AND ready_at <= :now AND wait_until <= :now AND {READY}
-    ORDER BY ready_at, sequence LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
-_LOW: Final = f"""SELECT {SELECTED} FROM oncetask_task FORCE INDEX (oncetask_task_low)
-    WHERE env = %(env)s AND kind = %(kind)s AND low_at > :now AND low_at <= :now + {_LONGEST_DELAY}
-    AND wait_until <= :now AND {LOW} ORDER BY low_at, sequence LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
-_SUSPECT: Final = f"""SELECT {SELECTED} FROM oncetask_task FORCE INDEX (oncetask_task_suspect)
-    WHERE env = %(env)s AND kind = %(kind)s AND suspect_at IS NOT NULL AND wait_until <= :now
-    AND {SUSPECT} AND {CLAIMABLE} ORDER BY suspect_at, sequence LIMIT 1 FOR UPDATE SKIP LOCKED"""
+_HELD: Final = f"SELECT {SELECTED} {HELD_ROWS}"
+_READY: Final = f"SELECT {SELECTED} {READY_ROWS} ORDER BY ready_at, sequence LIMIT %(limit)s FOR UPDATE SKIP LOCKED"
+_LOW: Final = f"SELECT {SELECTED} {LOW_ROWS} ORDER BY low_at, sequence LIMIT %(limit)s FOR UPDATE SKIP LOCKED"
+_SUSPECT: Final = f"SELECT {SELECTED} {SUSPECT_ROWS} ORDER BY suspect_at, sequence LIMIT 1 FOR UPDATE SKIP LOCKED"
 _GRANT: Final = "SELECT :now, NEXTVAL(oncetask_epoch)"
 _NEAR: Final = f"""SELECT sequence, strict_order, wait_until <= %(at)s AND crashes = 0
     FROM oncetask_task FORCE INDEX (oncetask_task_wait)
@@ -56,9 +44,6 @@ _LEASE: Final = """UPDATE oncetask_task FORCE INDEX (oncetask_task_sequence)
     SET lease_uid = %(lease)s, leased_by = %(leased_by)s, leased_until = %(until)s,
     started_at = %(at)s, in_cleanup = is_cancelled, claims = claims + 1, revision = revision + 1, epoch = %(epoch)s
     WHERE sequence IN (%(rows)s)"""
-_NEXT_DUE: Final = f"""SELECT wait_until FROM oncetask_task FORCE INDEX (oncetask_task_live)
-    WHERE env = %(env)s AND kind = %(kind)s AND live_at > :now AND live_at <= {_LATEST} AND {FREE}
-    ORDER BY live_at LIMIT 1"""
 _SET_ASIDE: Final = """UPDATE oncetask_task SET quarantined = %(reason)s, head_key = NULL, lease_uid = NULL,
     leased_by = NULL, leased_until = NULL WHERE sequence = %(row)s"""
 _KEY: Final = "SELECT kind, resource_key FROM oncetask_task WHERE sequence = %(row)s FOR UPDATE SKIP LOCKED"
@@ -155,7 +140,7 @@ class _Asking:
         asked, is_full = self._asked, self._is_full()
         now = from_micros(self._at)
         writing = self._leasing() if self._tasks else []
-        dues = [] if is_full else [self._said(_NEXT_DUE, kind=kind) for kind in asked.slots]
+        dues = [] if is_full else [self._said(NEXT_DUE, kind=kind) for kind in asked.slots]
         results = await self._session.batch([*writing, *dues, COMMIT])
         times = [time for rows in results[len(writing) : -1] for (time,) in rows]
         granted = [leased(task, asked, now=now, epoch=self._epoch) for task in self._tasks]

@@ -136,8 +136,8 @@ async def _insert_some(session: Session, wording: Wording, tasks: Sequence[NewTa
         if not keys:
             await session.transaction(statements)
             return True
-        *_, rows = await session.begin([*statements, *looking(wording, keys)])
-        await seat_seen(session, wording, rows, clears=True)
+        *_, shown, first = await session.begin([*statements, *looking(wording, keys)])
+        await seat_seen(session, wording, shown=shown, first=first, clears=True)
     except (MySQLError, *ROW_ERRORS) as error:
         if is_duplicate(error) or is_locked(error):
             return False

@@ -1,9 +1,8 @@
 """The store on MariaDB, for any number of processes and machines."""
 
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from oncetask_core.claims import Claim
 from oncetask_core.clock import Clock, SystemClock
@@ -15,18 +14,17 @@ from oncetask_core.store import Claimed, ControlRecord, Decide, Found, Renewed
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 from oncetask_sql.callers import Callers
-from oncetask_sql.mariadb import caller, claiming, controlling, listing, opening, renewing, seating
+from oncetask_sql.mariadb import caller, controlling, listing, opening, renewing
 from oncetask_sql.mariadb.applying import Writer
 from oncetask_sql.mariadb.lanes import Lanes, Loops
 from oncetask_sql.mariadb.location import Location, located
+from oncetask_sql.mariadb.polling import Polling
 from oncetask_sql.mariadb.session import Session
 from oncetask_sql.mariadb.statements import SERVER_NOW
 from oncetask_sql.store_time import StoreTime
 from oncetask_sql.wording import Wording
 
 T = TypeVar("T")
-SEAT_SECONDS: Final = 1.0
-"""How often keys are looked at that were noted for later."""
 
 
 class MariadbStore:
@@ -50,8 +48,7 @@ class MariadbStore:
         self._wording = Wording(self._location.names, own_time, check_env(env))
         self._loops = Loops(self._location, self._wording)
         self._callers = Callers(caller, Wording(self._location.qualified_names, own_time, env))
-        self._has_clock = own_time.is_injected
-        self._seated_at = 0.0
+        self._polling = Polling(always_seats=own_time.is_injected)
         self._is_open = False
 
     @property
@@ -127,10 +124,7 @@ class MariadbStore:
 
     async def claim(self, claim: Claim) -> Claimed:
         """Lease due tasks; never waits for rows that somebody else has locked."""
-        if self._has_clock or time.monotonic() - self._seated_at >= SEAT_SECONDS:
-            self._seated_at = time.monotonic()
-            await self._run("claims", seating.seat_noted)
-        return await self._run("claims", lambda s, w: claiming.claim(s, w, claim))
+        return await self._run("claims", lambda s, w: self._polling.claim(s, w, claim))
 
     async def apply(self, atoms: Sequence[Atom]) -> Sequence[Answer]:
         """Write each atom whose guards hold; an atom whose task stays locked reads as changed."""

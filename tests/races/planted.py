@@ -26,7 +26,7 @@ async def _takes_seats_first(session: Session, wording: Wording, tasks: Sequence
     """A create takes the seats of its keys for the tasks that it is asked for, whether or not they come to exist."""
     keys = sorted(keys_of(tasks))
     vacate = said(wording, _VACATE, kinds=[key.kind for key in keys], keys=[key.key for key in keys])
-    stripes, _ = seating_on_mariadb.looking(wording, keys)
+    stripes, *_ = seating_on_mariadb.looking(wording, keys)
     await session.transaction([stripes, vacate])
     return await _insert(session, wording, tasks)
 
