@@ -33,6 +33,7 @@ class Scene:
         coarse: Actors whose steps are whole transactions.
         impatient: Actors who wait for locks for a moment only.
         never_wait: Actors who must not have to wait for anybody.
+        within: What holds for the store while the actors act, such as a statement that stops in its middle.
     """
 
     prepare: Script = nothing
@@ -40,6 +41,7 @@ class Scene:
     coarse: frozenset[str] = frozenset()
     impatient: frozenset[str] = frozenset()
     never_wait: frozenset[str] = frozenset()
+    within: Plant = nullcontext
 
 
 class _Choice(NamedTuple):
@@ -86,7 +88,7 @@ class _Play:
         self._note(await stage.look())
         assert not self._run.faults, str(self._run)
         stage.start = stage.tasks
-        with plant():
+        with self._scene.within(), plant():
             await self._act(path)
         return self._run
 
@@ -94,7 +96,7 @@ class _Play:
         stage = self._stage
         for actor in self._actors:
             actor.begin(self._scene.scripts[actor.name](Hand(stage, actor.session)))
-            await self._follow(actor)
+            await self._follow_all()
         while not all(actor.is_over for actor in self._actors):
             await self._step(path)
         self._note(f"{actor.name} failed: {actor.failure!r}" for actor in self._actors if actor.failure is not None)
@@ -117,9 +119,17 @@ class _Play:
         for other in others:
             other.session.refusals = 0
         actor.step()
-        for each in (actor, *others):
-            await self._follow(each)
+        await self._follow_all()
         self._note(await self._stage.look())
+
+    async def _follow_all(self) -> None:
+        """Wait until everybody has come to rest, or waits for a lock of somebody who has."""
+        while True:
+            before = [actor.is_at_rest for actor in self._actors]
+            for actor in self._actors:
+                await self._follow(actor)
+            if [actor.is_at_rest for actor in self._actors] == before:
+                return
 
     async def _follow(self, actor: Actor) -> None:
         """Wait until an actor has come to rest or waits for a lock."""

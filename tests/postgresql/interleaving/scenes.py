@@ -124,10 +124,16 @@ async def _later(hand: Hand) -> None:
     await hand.create(new_task("b", key="k", wait_until=LATE))
 
 
-TWO_CLAIMS: Final = Scene(prepare=having("a", "b", "c"), scripts={"A": claims("A"), "B": claims("B", group=2)})
+TWO_CLAIMS: Final = Scene(
+    prepare=having("a", "b", "c"),
+    scripts={"A": claims("A"), "B": claims("B", group=2)},
+    never_wait=frozenset({"A", "B"}),
+)
 """Two workers see one key."""
 MEMBER_BESIDE_CLAIM: Final = Scene(
-    prepare=having("a", "b", "c", held=2, run_out=True), scripts={"A": reports("a"), "B": claims("B")}
+    prepare=having("a", "b", "c", held=2, run_out=True),
+    scripts={"A": reports("a"), "B": claims("B")},
+    never_wait=frozenset({"B"}),
 )
 """One of a group ends, late, while another worker claims."""
 MEMBERS_TOGETHER: Final = Scene(
@@ -142,6 +148,7 @@ TWO_CREATES: Final = Scene(scripts={"A": creates(*keyed("b")), "B": creates(new_
 EARLIER_BESIDE_CLAIM: Final = Scene(
     prepare=having("b", "c"),
     scripts={"A": creates(new_task("a", key="k", wait_until=EARLY)), "B": claims("B", group=2)},
+    never_wait=frozenset({"B"}),
 )
 """A task that comes first is created while the head and its successor are claimed."""
 NEXT_IS_LOCKED: Final = Scene(prepare=having("a", "b", held=1), scripts={"A": reports("a"), "U": locks("b")})
@@ -160,7 +167,11 @@ GROUP_RUNS_OUT: Final = Scene(
 )
 """A holder ends one of its group late, in a transaction of its own, while another worker expires what it can of it and
 claims for a group."""
-CREATED_AGAIN: Final = Scene(prepare=_a_finished_one, scripts={"A": creates(*keyed("a")), "B": claims("B")})
+CREATED_AGAIN: Final = Scene(
+    prepare=_a_finished_one,
+    scripts={"A": creates(*keyed("a")), "B": claims("B")},
+    never_wait=frozenset({"B"}),
+)
 """A task that has ended is created again while its successor is claimed."""
 OWN_BESIDE_CLAIM: Final = Scene(
     prepare=_later,

@@ -62,7 +62,13 @@ class Stage:
         self.tasks = {task.id: task for task in tasks}
         if any(row[-1] is None for row in rows if row[0] in {fault.task_id for fault in faults}):
             return []  # a damaged row has the seat until a claim meets it
-        return faults_of_keys(tasks, noted={Key(*row) for row in noted})
+        over = [f"{task.id} has ended and is held" for task in tasks if not task.is_live and task.lease_uid is not None]
+        early = [
+            f"{task.id} is held before its time"
+            for task in tasks
+            if task.lease_uid is not None and task.started_at is not None and task.started_at < task.wait_until
+        ]
+        return [*over, *early, *faults_of_keys(tasks, noted={Key(*row) for row in noted})]
 
     async def come_to_rest(self) -> list[str]:
         """Poll until no key is noted; return what is wrong then."""
@@ -130,6 +136,11 @@ class Hand:
     async def say(self, sql: str) -> None:
         """Run a statement around the store."""
         await self._session.batch([(self._wording.render(sql), self._wording.parameters())])
+
+    async def hold(self, sql: str) -> None:
+        """Run a statement in a transaction that ends with the next step."""
+        await self._session.begin([(sql, {})])
+        await self._session.batch([COMMIT])
 
     async def lock(self, name: str) -> None:
         """Lock a task's row, as a caller's transaction may, and end without a change."""

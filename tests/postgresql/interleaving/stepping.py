@@ -98,6 +98,7 @@ class Actor:
         self.next = ""
         self._task: asyncio.Task[None] | None = None
         self._rests = asyncio.Event()
+        self._rests.set()
         self._goes = asyncio.Event()
 
     @property
@@ -111,12 +112,18 @@ class Actor:
         return self._task is not None and self._task.done()
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether it stands before a step, is over, or has not begun."""
+        return self._rests.is_set()
+
+    @property
     def failure(self) -> BaseException | None:
         """What its script raised, once it is over."""
         return self._task.exception() if self._task is not None else None
 
     def begin(self, script: Coroutine[Any, Any, None]) -> None:
         """Go to the first step."""
+        self._rests.clear()
         self._task = asyncio.create_task(script)
         self._task.add_done_callback(lambda _: self._rests.set())
 

@@ -1,7 +1,8 @@
 """The rules of keys on PostgreSQL hold however the steps of several connections are mixed, and the tests would notice.
 
-Each scene is played in every interleaving of its actors' statements: after every commit the seats of its key are as the
-specification says, or noted. Each broken variant is planted when a scene begins, and the same check finds it.
+Each scene is played in every interleaving of its actors' statements, some of which stop in their middle: after every
+commit the seats of its key are as the specification says, or noted. Each broken variant is planted when a scene begins,
+and the same check finds it.
 """
 
 import asyncio
@@ -10,13 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.postgresql.interleaving.exploring import explored, first_fault
+from tests.postgresql.interleaving.pausing import PAUSED
 from tests.postgresql.interleaving.scenes import PATHS, SCENES
 from tests.postgresql.interleaving.variants import VARIANTS, Variant
 from tests.postgresql.world import Schemas, needs_server
 
 pytestmark = needs_server
 
-ALL_SCENES = {**SCENES, **PATHS}
+ALL_SCENES = {**SCENES, **PATHS, **PAUSED}
 CASES = [pytest.param(variant, id=f"{rule}: {variant.name}") for rule, some in VARIANTS.items() for variant in some]
 
 

@@ -11,6 +11,14 @@ The rules, in short:
 - K7: nobody seats for an id that existed.
 - K8: keys that need a later look are noted where no note waits for another, and the whole rule is applied to them.
 - K9: stale holders change nothing, and no clock frees a key.
+
+Three parts of the statements have no variant that could be seen, because others cover them:
+
+- clearing that does not ask again whether the head is unleased: while it is held nobody is seated, with or without it;
+- clearing where a task of the key is held: nobody is seated then in the first place;
+- seating that looks at its task again: who changes one that waits has the stripe until the end, or its row locked.
+
+That a write gives up waiting for a row is seen by `tests/postgresql/test_locking.py`.
 """
 
 import contextlib
@@ -33,7 +41,7 @@ from oncetask_sql.postgresql.writes import Form
 from oncetask_sql.schema import WAITING_FOR_SEAT
 from oncetask_sql.wording import Wording
 from tests.defects.planting import method_replaced, replaced
-from tests.postgresql.interleaving import scenes
+from tests.postgresql.interleaving import pausing, scenes
 from tests.postgresql.interleaving.exploring import Scene
 from tests.postgresql.world import connected, schema_of
 
@@ -78,6 +86,8 @@ def _all(*plants: Plant) -> Plant:
 # K1, K2
 
 UNSEATED = _said(claiming._READY, ("(resource_key IS NULL OR head_key IS NOT NULL)", "TRUE"))
+_TAKES_STRIPES = _said(claiming._ALONE, ("hashtext(%(lease)s)", "7"))
+_AS_SEEN = _said(pausing.BEFORE_MEMBERS, (f"AND {claiming._JOINS} FOR NO KEY", "FOR NO KEY"))
 _BUSY_KEY = _said(seating._SEAT, (f" AND {seating._MEMBER} IS NULL", ""))
 _BY_CREATION = _said(seating._SEAT, ("ORDER BY w.seat_at, w.sequence", "ORDER BY w.sequence"))
 _NEVER_STRICT = _said(seating._SEAT, ("ORDER BY w.seat_at, w.sequence", "ORDER BY w.wait_until, w.sequence"))
@@ -140,6 +150,7 @@ async def _stripes_first(session: Session, statements: Sequence[Statement]) -> l
 
 
 _SEAT_WAITS = _said(seating._SEAT, (" SKIP LOCKED", ""))
+_CLAIM_WAITS = _said(claiming._READY, (" SKIP LOCKED", ""))
 _CLEAR_WAITS = _said(seating._CLEAR, (" SKIP LOCKED", ""))
 
 # K6
@@ -236,7 +247,17 @@ _NOBODY_SEATED: Final = "and not to []"
 _WAITS: Final = "waits for a row while it has the stripe of a key"
 
 VARIANTS: Final[Mapping[str, Sequence[Variant]]] = {
-    "K1": [Variant("a claim does not ask for the seat", UNSEATED, scenes.TWO_CLAIMS, "two leases hold the key")],
+    "K1": [
+        Variant("a claim does not ask for the seat", UNSEATED, scenes.TWO_CLAIMS, "two leases hold the key"),
+        Variant("claims take a stripe", _TAKES_STRIPES, scenes.TWO_CLAIMS, "has to wait for somebody"),
+        *(
+            Variant(f"members are taken as they were seen: {what}", _AS_SEEN, pausing.PAUSED[name], fault)
+            for what, name, fault in (
+                ("ended", "before members are locked, cancel a member", "b has ended and is held"),
+                ("not due", "before members are locked, put a member off", "b is held before its time"),
+            )
+        ),
+    ],
     "K2": [
         Variant("a key that is held is seated", _BUSY_KEY, scenes.MEMBER_BESIDE_CLAIM, _HELD_AND_SEATED),
         Variant("the oldest is seated", _BY_CREATION, scenes.PATHS["retry"], "belongs to ['b'] and not to ['a']"),
@@ -275,6 +296,7 @@ VARIANTS: Final[Mapping[str, Sequence[Variant]]] = {
         ),
         Variant("seating waits for rows", _SEAT_WAITS, scenes.NEXT_IS_LOCKED, _WAITS),
         Variant("clearing waits for rows", _CLEAR_WAITS, scenes.HEAD_IS_LOCKED, _WAITS),
+        Variant("claiming waits for rows", _CLAIM_WAITS, scenes.TWO_CLAIMS, "has to wait for somebody"),
     ],
     "K6": [
         Variant(
