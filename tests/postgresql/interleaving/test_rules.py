@@ -6,11 +6,13 @@ and the same check finds it.
 """
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.postgresql.interleaving.exploring import explored, first_fault
+from tests.postgresql.interleaving.pairs import PAIRS
 from tests.postgresql.interleaving.pausing import PAUSED
 from tests.postgresql.interleaving.scenes import PATHS, SCENES
 from tests.postgresql.interleaving.variants import VARIANTS, Variant
@@ -19,6 +21,8 @@ from tests.postgresql.world import Schemas, needs_server
 pytestmark = needs_server
 
 ALL_SCENES = {**SCENES, **PATHS, **PAUSED}
+SOME_PAIRS = list(PAIRS)[:: int(os.environ.get("ONCETASK_PAIRS", "80"))]
+"""One pair of actions out of so many; all of them take some minutes."""
 CASES = [pytest.param(variant, id=f"{rule}: {variant.name}") for rule, some in VARIANTS.items() for variant in some]
 
 
@@ -34,6 +38,12 @@ def url() -> Iterator[str]:
 def test_the_rules_hold_in_every_interleaving(name: str, url: str) -> None:
     """Whoever comes first, and wherever the other is just then."""
     assert asyncio.run(explored(ALL_SCENES[name], url)) > 1
+
+
+@pytest.mark.parametrize("name", SOME_PAIRS)
+def test_any_two_actions_go_together(name: str, url: str) -> None:
+    """Whatever else happens to the key at the same time."""
+    assert asyncio.run(explored(PAIRS[name], url)) > 1
 
 
 @pytest.mark.parametrize("variant", CASES)
