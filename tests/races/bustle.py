@@ -33,7 +33,6 @@ from oncetask_core.status import Outcome
 from oncetask_core.store import TaskStore
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_sql.keys import Key
-from tests.asynchronous import SOON
 from tests.races.acting import MOMENT, administer, everything, expire, faults_at_rest, report
 
 Task = OnceTask[object]
@@ -54,6 +53,10 @@ SLOW = 0.1
 """How many claims are of workers who may take longer than their lease; these are not watched for others beside them."""
 VANISHED = 0.5
 """How many of these never report."""
+SUSPECTS = 0.3
+"""How many claims are for tasks whose lease ran out before."""
+DRAINED = 60.0
+"""Seconds in which everything is drained at the latest."""
 ENDLESSLY = FixedDelayPolicy(max_attempts=0)
 RULES = KindRules(retry_policy=ENDLESSLY, cleanup_policy=ENDLESSLY, has_cleanup=True, max_crashes=0)
 
@@ -97,11 +100,13 @@ class Bustle:
         roles = [(role, store) for store in self.stores for role in (self._produce, self._work)]
         for _ in range(math.ceil(seconds / UNTIL_PAUSE)):
             await self._act([*roles, (self._administer, first), (self._expire, last)], seconds=UNTIL_PAUSE)
-            await self._act([(self._tidy, first)], seconds=SOON)
+            await self._act([(self._tidy, first)], seconds=DRAINED)
             self.faults += await faults_at_rest(first, noted=self.noted())
             if self.faults:
                 return self.faults
-        await self._act([(role, store) for store in self.stores for role in (self._drain, self._expire)], seconds=SOON)
+        await self._act(
+            [(role, store) for store in self.stores for role in (self._drain, self._expire)], seconds=DRAINED
+        )
         self.faults += [*await faults_at_rest(first, noted=self.noted()), *await self._look_back()]
         return self.faults
 
@@ -124,12 +129,13 @@ class Bustle:
     # What one turn of everybody is
 
     async def _produce(self, store: TaskStore, chance: random.Random) -> None:
+        if await store.count(TaskFilter(live=True)) > BACKLOG:
+            await asyncio.sleep(MOMENT)
+            return
         tasks = [self._new_or_known(chance) for _ in range(chance.randint(1, 4))]
         answers = await store.insert(tasks)
         self.created |= dict.fromkeys(answer.id for answer in answers if answer.created)
         self.repeated += sum(not answer.created for answer in answers)
-        is_enough = await store.count(TaskFilter(live=True)) > BACKLOG
-        await asyncio.sleep(0.02 if is_enough else 0.0)
 
     def _new_or_known(self, chance: random.Random) -> NewTask:
         number = next(self._numbers)
@@ -153,7 +159,7 @@ class Bustle:
             leased_by="worker",
             lease_for=SHORT if is_slow else timedelta(hours=1),
             slots={KIND: Slots(limit=2, group=chance.choice((1, 3)))},
-            suspects=chance.random() < SLOW,
+            suspects=chance.random() < SUSPECTS,
         )
         tasks = (await store.claim(claim)).tasks
         keys = set() if is_slow else {str(task.resource_key) for task in tasks}
