@@ -21,7 +21,7 @@ from tests.postgresql.world import Schemas, needs_server
 pytestmark = needs_server
 
 ALL_SCENES = {**SCENES, **PATHS, **PAUSED}
-SOME_PAIRS = list(PAIRS)[:: int(os.environ.get("ONCETASK_PAIRS", "80"))]
+SOME_PAIRS = list(PAIRS)[:: int(os.environ.get("ONCETASK_PAIRS", "130"))]
 """One pair of actions out of so many; all of them take some minutes."""
 CASES = [pytest.param(variant, id=f"{rule}: {variant.name}") for rule, some in VARIANTS.items() for variant in some]
 

@@ -30,12 +30,9 @@ from typing import Any, Final
 from oncetask_core.claims import Claim
 from oncetask_core.decisions import ending
 from oncetask_core.store import Claimed
-from oncetask_core.task import NewTask
 from oncetask_core.transition import Patch
 from oncetask_sql.codec import Row
-from oncetask_sql.keys import keys_of
-from oncetask_sql.postgresql import caller, claiming, inserting, seating, writes
-from oncetask_sql.postgresql.arrays import texts
+from oncetask_sql.postgresql import caller, claiming, seating, writes
 from oncetask_sql.postgresql.session import Session, Statement
 from oncetask_sql.postgresql.writes import Form
 from oncetask_sql.schema import WAITING_FOR_SEAT
@@ -44,6 +41,7 @@ from tests.defects.planting import method_replaced, replaced
 from tests.postgresql.interleaving import pausing, scenes
 from tests.postgresql.interleaving.exploring import Scene
 from tests.postgresql.world import connected, schema_of
+from tests.races import planted
 
 Plant = Callable[[str], AbstractContextManager[object]]
 """Plants a variant for the length of a block; told the URL of the tables."""
@@ -61,11 +59,17 @@ class Variant:
 
 def _said(original: str, *changes: tuple[str, str]) -> Plant:
     """Return what changes parts of a statement."""
-    changed = original
-    for part, instead in changes:
-        assert part in changed, part
-        changed = changed.replace(part, instead)
-    return lambda _: replaced(original, changed)
+
+    @contextlib.contextmanager
+    def changing(_: str) -> Iterator[None]:
+        changed = original
+        for part, instead in changes:
+            assert part in changed, part
+            changed = changed.replace(part, instead)
+        with replaced(original, changed):
+            yield
+
+    return changing
 
 
 def _instead(original: object, replacement: object) -> Plant:
@@ -74,18 +78,17 @@ def _instead(original: object, replacement: object) -> Plant:
 
 def _all(*plants: Plant) -> Plant:
     @contextlib.contextmanager
-    def planted(url: str) -> Iterator[None]:
+    def changing(url: str) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for plant in plants:
                 stack.enter_context(plant(url))
             yield
 
-    return planted
+    return changing
 
 
 # K1, K2
 
-UNSEATED = _said(claiming._READY, ("(resource_key IS NULL OR head_key IS NOT NULL)", "TRUE"))
 _TAKES_STRIPES = _said(claiming._ALONE, ("hashtext(%(lease)s)", "7"))
 _AS_SEEN = _said(pausing.BEFORE_MEMBERS, (f"AND {claiming._JOINS} FOR NO KEY", "FOR NO KEY"))
 _BUSY_KEY = _said(seating._SEAT, (f" AND {seating._MEMBER} IS NULL", ""))
@@ -173,26 +176,6 @@ async def _takes_over(session: Session, wording: Wording, asked: Claim) -> Claim
     return await _claim(session, wording, asked)
 
 
-# K7
-
-_VACATE: Final = f"""UPDATE oncetask_task SET head_key = NULL WHERE env = %(env)s AND lease_uid IS NULL
-    AND (kind, head_key) IN (SELECT * FROM {seating._KEYS})"""
-_OCCUPY: Final = seating._SEAT.replace(" ORDER BY w.seat_at", " AND w.id = ANY (%(ids)s::text[]) ORDER BY w.seat_at")
-
-
-async def takes_seats_first(
-    session: Session, wording: Wording, tasks: Sequence[NewTask], *, tries: int = 1
-) -> set[str]:
-    """A create takes the seats of its keys for the tasks that it is asked for, whether or not they come to exist."""
-    del tries
-    keys = sorted(keys_of(tasks))
-    named = {"kinds": texts(key.kind for key in keys), "keys": texts(key.key for key in keys)}
-    ids = texts(new.id for new in tasks)
-    values = {**wording.parameters(), **named, "ids": ids, "space": wording.names.lock_space}
-    seats = [(wording.render(sql), values) for sql in (seating._LOCK, _VACATE, _OCCUPY)]
-    return {task_id for (task_id,) in (await session.transaction([inserting.insertion(wording, tasks), *seats]))[0]}
-
-
 # K8
 
 _SEAT_FORGETS = _said(seating._SEAT, ("id NOT IN (SELECT id FROM seated)", "FALSE"))
@@ -248,7 +231,12 @@ _WAITS: Final = "waits for a row while it has the stripe of a key"
 
 VARIANTS: Final[Mapping[str, Sequence[Variant]]] = {
     "K1": [
-        Variant("a claim does not ask for the seat", UNSEATED, scenes.TWO_CLAIMS, "two leases hold the key"),
+        Variant(
+            "a claim does not ask for the seat",
+            lambda _: planted.claims_without_seats(),
+            scenes.TWO_CLAIMS,
+            "two leases hold the key",
+        ),
         Variant("claims take a stripe", _TAKES_STRIPES, scenes.TWO_CLAIMS, "has to wait for somebody"),
         *(
             Variant(f"members are taken as they were seen: {what}", _AS_SEEN, pausing.PAUSED[name], fault)
@@ -309,7 +297,7 @@ VARIANTS: Final[Mapping[str, Sequence[Variant]]] = {
     "K7": [
         Variant(
             "seats are taken for ids that exist",
-            _instead(inserting._insert_some, takes_seats_first),
+            lambda _: planted.seats_for_ids_that_exist(),
             scenes.CREATED_AGAIN,
             _NOBODY_SEATED,
         )
