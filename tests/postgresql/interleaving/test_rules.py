@@ -22,7 +22,7 @@ pytestmark = needs_server
 
 ALL_SCENES = {**SCENES, **PATHS, **PAUSED}
 SOME_PAIRS = list(PAIRS)[:: int(os.environ.get("ONCETASK_PAIRS", "130"))]
-"""One pair of actions out of so many; all of them take some minutes."""
+"""One pair of actions out of so many; with 1 all of them, which takes several minutes."""
 CASES = [pytest.param(variant, id=f"{rule}: {variant.name}") for rule, some in VARIANTS.items() for variant in some]
 
 
