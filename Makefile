@@ -17,7 +17,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m
 
 # The servers of the stores, for as long as a command runs; one that cannot be had here is left out, and says so.
-AMONG_SERVERS := $(RUN) tools.servers run --postgresql --mariadb --optional -- $(RUN)
+AMONG_SERVERS := $(RUN) tools.servers run --postgresql --mariadb --firestore --optional -- $(RUN)
 
 # What `make demo` indexes, and where it keeps its tasks: by default this project and the standard library, in a new file.
 TREE ?=
@@ -34,8 +34,8 @@ setup: ## make .venv with everything that development needs, or bring it up to d
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv starts here: install one, or name it with PYTHON=..." >&2; exit 1; }
 	@"$(PYTHON)" -m tools.environment
 
-demo: setup ## index a directory tree with workers of which one is killed (TREE=directory STORE=url|postgresql|mariadb)
-	@$(if $(filter postgresql mariadb,$(STORE)),$(RUN) tools.servers run --$(STORE) -- )$(RUN) tools.demonstration \
+demo: setup ## index a directory tree with workers of which one is killed (TREE=directory STORE=url|postgresql|mariadb|firestore)
+	@$(if $(filter postgresql mariadb firestore,$(STORE)),$(RUN) tools.servers run --$(STORE) -- )$(RUN) tools.demonstration \
 		$(if $(TREE),"$(TREE)") $(if $(STORE),--store "$(STORE)") $(ARGS)
 
 quick: setup ## for every commit, within a minute: lint, unit tests, the memory store's conformance

@@ -1,7 +1,8 @@
 """The stores against the model: the same random scripts on both, every reply and all that is stored compared.
 
-`ONCETASK_MODEL_MEMORY`, `ONCETASK_MODEL_SQLITE`, `ONCETASK_MODEL_POSTGRESQL` and `ONCETASK_MODEL_MARIADB` say how many
-scripts. They are others each time; a failure names what plays the same ones again.
+`ONCETASK_MODEL_MEMORY`, `ONCETASK_MODEL_SQLITE`, `ONCETASK_MODEL_POSTGRESQL`, `ONCETASK_MODEL_MARIADB` and
+`ONCETASK_MODEL_FIRESTORE` say how many scripts. They are others each time; a failure names what plays the same ones
+again.
 """
 
 import ast
@@ -11,6 +12,8 @@ from collections.abc import Mapping
 from types import ModuleType
 
 import pytest
+from test_firestore import FirestoreHarness
+from test_firestore import needs_server as needs_firestore
 from test_mariadb import MariadbHarness
 from test_mariadb import needs_server as needs_mariadb
 from test_memory import MemoryHarness
@@ -24,6 +27,7 @@ MEMORY = int(os.environ.get("ONCETASK_MODEL_MEMORY", "500"))
 SQLITE = int(os.environ.get("ONCETASK_MODEL_SQLITE", "100"))
 POSTGRESQL = int(os.environ.get("ONCETASK_MODEL_POSTGRESQL", "50"))
 MARIADB = int(os.environ.get("ONCETASK_MODEL_MARIADB", "50"))
+FIRESTORE = int(os.environ.get("ONCETASK_MODEL_FIRESTORE", "10"))
 ENOUGH = 100
 """From so many scripts on, a run has to have met everything."""
 VALUES = {
@@ -42,11 +46,13 @@ BINDINGS: Mapping[str, tuple[Harness, int, int]] = {
     "sqlite": (SqliteHarness(), SQLITE, 50),
     "postgresql": (PostgresqlHarness(), POSTGRESQL, 50),
     "mariadb": (MariadbHarness(), MARIADB, 50),
+    "firestore": (FirestoreHarness(), FIRESTORE, 10),
 }
 """By store: the binding, how many scripts, and how many of them share a space."""
 MARKS = {
     "postgresql": [pytest.mark.store("postgresql"), needs_server],
     "mariadb": [pytest.mark.store("mariadb"), needs_mariadb],
+    "firestore": [pytest.mark.store("firestore"), needs_firestore],
 }
 
 

@@ -1,15 +1,15 @@
 """The demo: `python -m tools.demonstration [PATH] [--store URL] [ARGUMENT ...]`.
 
 A store may also be called by the name of a server that was started around this command: `--store postgresql`. Its
-tables are made first, as an administrator would.
+tables are made first, as an administrator would. `--store firestore` is a project of its own on the emulator.
 """
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tools.commands import guarded, run
-from tools.servers import mariadb, postgresql
+from tools.servers import firestore, mariadb, postgresql
 
 SERVERS = {"postgresql": postgresql.VARIABLE, "mariadb": mariadb.VARIABLE}
 SCHEMES = ("postgresql://", "mysql://")
@@ -17,7 +17,15 @@ SCHEMES = ("postgresql://", "mysql://")
 
 def with_urls(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with the URL of a started server in place of its name."""
-    return [os.environ[SERVERS[text]] if text in SERVERS else text for text in arguments]
+    urls = {name: os.environ.get(variable, "") for name, variable in SERVERS.items()}
+    urls["firestore"] = f"firestore://demo-{os.getpid()}"
+    return [urls.get(text) or text for text in arguments]
+
+
+def surroundings(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return what the clients of an emulator that was started around this command look for."""
+    address = variables.get(firestore.VARIABLE)
+    return {"FIRESTORE_EMULATOR_HOST": address} if address else {}
 
 
 def main() -> int:
@@ -28,7 +36,7 @@ def main() -> int:
             code = run([sys.executable, "-m", "oncetask_sql", "migrate", url])
             if code:
                 return code
-    return run([sys.executable, "-m", "examples.index_files", *arguments])
+    return run([sys.executable, "-m", "examples.index_files", *arguments], surroundings(os.environ))
 
 
 if __name__ == "__main__":

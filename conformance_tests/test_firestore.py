@@ -1,0 +1,67 @@
+"""Firestore, bound to the conformance suite: a project of its own for each case, read with Firestore's client."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from firestore_documents import raw_task
+from google.cloud.firestore_v1 import AsyncClient
+from google.cloud.firestore_v1.base_query import FieldFilter
+
+from oncetask_conformance import INJECTED_CLOCK, SPOILED_RECORDS, RawTask, Space, conformance
+from oncetask_core.clock import Clock
+from oncetask_core.store import TaskStore
+from oncetask_firestore import FirestoreStore
+
+ADDRESS = os.environ.get("ONCETASK_TEST_FIRESTORE", "")
+if ADDRESS:
+    os.environ["FIRESTORE_EMULATOR_HOST"] = ADDRESS  # what the client looks for
+needs_server = pytest.mark.skipif(
+    not ADDRESS, reason="no Firestore emulator: start one, or name it in ONCETASK_TEST_FIRESTORE"
+)
+pytestmark = [pytest.mark.store("firestore"), needs_server]
+_numbers = itertools.count(1)
+
+
+class FirestoreSpace:
+    """One project, and a client of its own to look into it."""
+
+    def __init__(self, client: AsyncClient, clock: Clock | None) -> None:
+        self._client = client
+        self._clock = clock
+
+    def store(self, env: str) -> TaskStore:
+        """Return another instance on the project."""
+        return FirestoreStore(self._client, env=env, clock=self._clock)
+
+    async def read(self, env: str) -> Sequence[RawTask]:
+        """Return the documents of an environment."""
+        query = self._client.collection("onceTasks").where(filter=FieldFilter("env", "==", env))
+        return [raw_task(snapshot.to_dict() or {}) async for snapshot in query.stream()]
+
+    async def spoil(self, env: str, task_id: str) -> None:
+        """Leave a text where a number belongs."""
+        query = self._client.collection("onceTasks").where(filter=FieldFilter("id", "==", task_id))
+        async for snapshot in query.stream():
+            if (snapshot.to_dict() or {})["env"] == env:
+                await snapshot.reference.update({"attempts": "three"})
+
+
+class FirestoreHarness:
+    """Binds the Firestore store."""
+
+    capabilities = frozenset({INJECTED_CLOCK, SPOILED_RECORDS})
+
+    @asynccontextmanager
+    async def space(self, clock: Clock | None) -> AsyncIterator[Space]:
+        """Return a project that nobody else writes."""
+        client = AsyncClient(project=f"case-{os.getpid()}-{next(_numbers)}")
+        try:
+            yield FirestoreSpace(client, clock)
+        finally:
+            await client._firestore_api.transport.close()
+
+
+globals().update(conformance(FirestoreHarness()))

@@ -1,0 +1,124 @@
+"""Applying, inserting and deleting: read, judge by the core's rules, commit under the times that were read.
+
+Whatever a call writes goes into one commit. When somebody was faster with one of the documents, the call is halved and
+each half is read and judged anew, until what cannot be written stands alone.
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+from oncetask_core.errors import StoreError, StoreUnavailableError
+from oncetask_core.task import NewTask
+from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
+from oncetask_firestore.database import Database, UnwritableError
+from oncetask_firestore.draft import Documents, Draft
+from oncetask_firestore.place import Place, new_mark
+
+T = TypeVar("T")
+
+AT_ONCE: Final = 100
+"""How many atoms go into one commit at most."""
+TRIES: Final = 20
+"""How often one atom is decided again because others were faster with its documents."""
+
+
+async def apply(database: Database, place: Place, atoms: Sequence[Atom]) -> list[Answer]:
+    """Write each atom whose guards hold; one answer per atom, in order."""
+    answers: list[Answer] = []
+    for start in range(0, len(atoms), AT_ONCE):
+        answers += await _apply(database, place, atoms[start : start + AT_ONCE], tries=TRIES)
+    return answers
+
+
+async def _apply(database: Database, place: Place, atoms: Sequence[Atom], *, tries: int) -> list[Answer]:
+    mark = new_mark()
+    documents = await place.load(database, _ids(atoms))
+    draft = Draft(place, documents, now=place.time.now(), mark=mark)
+    answers = [draft.submit(atom) for atom in atoms]
+    try:
+        if not draft.writes or await database.commit(draft.writes, mark=mark):
+            return answers
+    except UnwritableError as error:
+        if len(atoms) == 1:
+            return [Answer(verdict=Verdict.BROKEN, error=error)]
+    if len(atoms) == 1:
+        return await _apply(database, place, atoms, tries=_less(tries))
+    first, rest = halves(atoms)
+    return [
+        *await _apply(database, place, first, tries=tries),
+        *await _apply(database, place, rest, tries=tries),
+    ]
+
+
+async def insert(database: Database, place: Place, tasks: Sequence[NewTask]) -> list[Inserted]:
+    """Add the tasks whose ids are unknown; one answer per task, in order.
+
+    Raises:
+        StoreError: A value cannot be stored.
+    """
+    first = place.time.numbers(len(tasks))
+    answers: list[Inserted] = []
+    for start in range(0, len(tasks), AT_ONCE):
+        answers += await _insert(database, place, tasks[start : start + AT_ONCE], first=first + start)
+    return answers
+
+
+async def _insert(database: Database, place: Place, tasks: Sequence[NewTask], *, first: int) -> list[Inserted]:
+    """Create all in one commit as if none were known; look at what is there only when one is."""
+    documents: Documents = {}
+    for _ in range(TRIES):
+        mark = new_mark()
+        draft = Draft(place, documents, now=place.time.now(), mark=mark)
+        try:
+            answers = [draft.insert(new, first + number) for number, new in enumerate(tasks)]
+        except (OverflowError, ValueError) as error:
+            raise StoreError(f"a task cannot be stored: {error}") from error
+        if not draft.writes or await database.commit(draft.writes, mark=mark):
+            return answers
+        documents = await place.load(database, [new.id for new in tasks])
+    raise _contended()
+
+
+async def delete(database: Database, place: Place, guards: Sequence[Guard]) -> list[Verdict]:
+    """Remove each task whose guard holds; one verdict per guard, in order."""
+    verdicts: list[Verdict] = []
+    for start in range(0, len(guards), AT_ONCE):
+        verdicts += await _delete(database, place, guards[start : start + AT_ONCE], tries=TRIES)
+    return verdicts
+
+
+async def _delete(database: Database, place: Place, guards: Sequence[Guard], *, tries: int) -> list[Verdict]:
+    mark = new_mark()
+    documents = await place.load(database, [guard.id for guard in guards])
+    draft = Draft(place, documents, now=place.time.now(), mark=mark)
+    verdicts = [draft.delete(guard) for guard in guards]
+    if not draft.writes or await database.commit(draft.writes, mark=mark):
+        return verdicts
+    if len(guards) == 1:
+        return await _delete(database, place, guards, tries=_less(tries))
+    first, rest = halves(guards)
+    return [
+        *await _delete(database, place, first, tries=tries),
+        *await _delete(database, place, rest, tries=tries),
+    ]
+
+
+def halves(many: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
+    """Return the first half and the rest."""
+    middle = len(many) // 2
+    return many[:middle], many[middle:]
+
+
+def _ids(atoms: Sequence[Atom]) -> list[str]:
+    guarded = [transition.guard.id for atom in atoms for transition in atom.transitions]
+    return guarded + [new.id for atom in atoms for new in atom.inserts]
+
+
+def _less(tries: int) -> int:
+    if tries <= 1:
+        raise _contended()
+    return tries - 1
+
+
+def _contended() -> StoreUnavailableError:
+    return StoreUnavailableError(f"others wrote the same documents {TRIES} times in between; ask again")

@@ -1,0 +1,105 @@
+"""Reading: by id, by filter, counting. A query narrows as far as Firestore can; the core's own filter decides."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from google.cloud.firestore_v1.async_query import AsyncQuery
+
+from oncetask_core.query import (
+    Page,
+    TaskFilter,
+    TaskOrder,
+    TaskQuery,
+    check_query,
+    cursor_after,
+    matches,
+    read_cursor,
+)
+from oncetask_core.store import Found
+from oncetask_firestore.database import Database, where
+from oncetask_firestore.extras import SUSPECT
+from oncetask_firestore.place import Fault, Place, Stored
+from oncetask_firestore.texts import rounded_down, rounded_up
+
+MOST_VALUES: Final = 30
+"""How many values Firestore compares a field with in one query."""
+
+
+async def get(database: Database, place: Place, ids: Collection[str]) -> Found:
+    """Return the tasks with these ids."""
+    found = await place.load(database, ids)
+    return Found(
+        tasks={task_id: one.task for task_id, one in found.items() if isinstance(one, Stored)},
+        unreadable={task_id: one.reason for task_id, one in found.items() if isinstance(one, Fault)},
+    )
+
+
+async def find(database: Database, place: Place, query: TaskQuery) -> Page:
+    """Return one page of the tasks that match.
+
+    Raises:
+        ConfigurationError: The page size or cursor is invalid.
+    """
+    check_query(query)
+    stored, faults = await _all(database, place, query.where)
+    now, newest = place.time.now(), query.order is TaskOrder.NEWEST
+    tasks = [one.task for one in stored if matches(query.where, one.task, now)]
+    tasks.sort(key=lambda task: task.sequence, reverse=newest)
+    if query.cursor is not None:
+        after = read_cursor(query.cursor, query.order)
+        tasks = [task for task in tasks if (task.sequence < after if newest else task.sequence > after)]
+        faults = []  # the first page has named them
+    page = tasks[: query.limit]
+    cursor = cursor_after(page[-1], query.order) if len(tasks) > len(page) else None
+    return Page(tasks=page, cursor=cursor, unreadable={fault.task_id: fault.reason for fault in faults})
+
+
+async def count(database: Database, place: Place, filter_: TaskFilter) -> int:
+    """Return how many tasks match."""
+    stored, _ = await _all(database, place, filter_)
+    now = place.time.now()
+    return sum(matches(filter_, one.task, now) for one in stored)
+
+
+async def _all(database: Database, place: Place, filter_: TaskFilter) -> tuple[Sequence[Stored], Sequence[Fault]]:
+    """Return every task that may match."""
+    if filter_.ids is not None:
+        found = await place.load(database, filter_.ids)
+        stored = [one for one in found.values() if isinstance(one, Stored)]
+        return stored, [one for one in found.values() if isinstance(one, Fault)]
+    if filter_.kinds is not None and not filter_.kinds:
+        return [], []
+    return place.read_all(await database.find(narrowed(database.tasks(), place, filter_)))
+
+
+def narrowed(query: AsyncQuery, place: Place, filter_: TaskFilter) -> AsyncQuery:
+    """Return a query of all that may match: conditions that every match fulfils, at most one of them a range."""
+    query = where(query, ("env", "==", place.env))
+    if filter_.kinds is not None and len(filter_.kinds) <= MOST_VALUES:
+        query = where(query, ("type", "in", sorted(filter_.kinds)))
+    if filter_.resource_key is not None:
+        query = where(query, ("resourceKey", "==", filter_.resource_key))
+    if filter_.parent_recurrence_id is not None:
+        query = where(query, ("parentRecurrenceId", "==", filter_.parent_recurrence_id))
+    if filter_.live or filter_.due:
+        query = where(query, ("doneAt", "==", ""))
+    if filter_.suspects:
+        query = where(query, (SUSPECT, "==", True))
+    return _ranged(query, place, filter_)
+
+
+def _ranged(query: AsyncQuery, place: Place, filter_: TaskFilter) -> AsyncQuery:
+    now = place.time.now()
+    if filter_.run_out:
+        return where(query, ("leasedUntil", ">", ""), ("leasedUntil", "<=", rounded_down(now)))
+    if filter_.generators:
+        return where(query, ("recurrence.rrule", ">", ""))
+    if filter_.due:
+        return where(query, ("waitUntil", "<=", rounded_up(now)))
+    if filter_.done_before is not None:
+        return where(query, ("doneAt", ">", ""), ("doneAt", "<=", rounded_down(filter_.done_before)))
+    if filter_.created_from is not None:
+        query = where(query, ("createdAt", ">=", rounded_down(filter_.created_from)))
+    if filter_.created_before is not None:
+        query = where(query, ("createdAt", "<=", rounded_down(filter_.created_before)))
+    return query

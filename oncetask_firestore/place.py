@@ -1,0 +1,114 @@
+"""The documents of one environment: their names, and what they say or why they cannot be read."""
+
+import secrets
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from oncetask_core.clock import Clock, SystemClock
+from oncetask_core.task import OnceTask
+from oncetask_firestore.database import TASKS, Database, Raw, Write
+from oncetask_firestore.names import Ids, document_name
+from oncetask_firestore.reading import Document, Moments, read
+from oncetask_firestore.texts import to_micros
+from oncetask_firestore.wire import MalformedError
+from oncetask_firestore.writing import changed_fields
+
+Task = OnceTask[object]
+
+MARK_BYTES: Final = 9
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A document as it was read, and what it says."""
+
+    raw: Raw
+    document: Document
+
+    @property
+    def task(self) -> Task:
+        """The record."""
+        return self.document.task
+
+    def changed(self, after: Task, *, mark: str, expired: bool = False, place: int | None = None) -> Write:
+        """Return the write of another record over this one."""
+        fields = changed_fields(self.document, after, write=mark, expired=expired, place=place)
+        return Write(TASKS, self.raw.name, fields, self.raw.updated)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A document that cannot be read."""
+
+    raw: Raw
+    task_id: str
+    reason: str
+
+
+class Time:
+    """The store's time, which never runs backwards, and the numbers that creations get.
+
+    Args:
+        clock: An injected clock; None for the host's.
+    """
+
+    def __init__(self, clock: Clock | None) -> None:
+        self._host = SystemClock()
+        self._clock: Clock = self._host if clock is None else clock
+        self._latest: datetime | None = None
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def now(self) -> datetime:
+        """Return the time."""
+        with self._lock:
+            reading = self._clock.now()
+            self._latest = reading if self._latest is None else max(self._latest, reading)
+            return self._latest
+
+    def numbers(self, count: int) -> int:
+        """Return the first of as many rising numbers, above all that this process was given before."""
+        with self._lock:
+            first = max(to_micros(self._host.now()) * 1000, self._number)
+            self._number = first + count
+            return first
+
+
+class Place(msgspec.Struct, frozen=True):
+    """One environment in a database."""
+
+    env: str
+    ids: Ids
+    time: Time
+
+    def name(self, task_id: str) -> str:
+        """Return the name of a task's document."""
+        return document_name(task_id, env=self.env, ids=self.ids)
+
+    def read(self, raw: Raw) -> Stored | Fault | None:
+        """Return what a document says; None for one of another environment."""
+        if raw.fields.get("env") != self.env:
+            return None
+        try:
+            return Stored(raw, read(raw.fields, Moments(raw.created, raw.updated_micros)))
+        except MalformedError as error:
+            task_id = raw.fields.get("id")
+            return Fault(raw, task_id if isinstance(task_id, str) else raw.name, str(error))
+
+    def read_all(self, raws: Iterable[Raw]) -> tuple[list[Stored], list[Fault]]:
+        """Return what documents say, in order, and those that cannot be read."""
+        read = [self.read(raw) for raw in raws]
+        return [one for one in read if isinstance(one, Stored)], [one for one in read if isinstance(one, Fault)]
+
+    async def load(self, database: Database, ids: Collection[str]) -> Mapping[str, Stored | Fault | Raw]:
+        """Return the documents of tasks by id; a document of another environment as it is."""
+        names = {self.name(task_id): task_id for task_id in ids}
+        found = await database.get(names)
+        return {names[raw.name]: self.read(raw) or raw for raw in found.values()}
+
+
+def new_mark() -> str:
+    """Return a random name for the writes of one commit."""
+    return secrets.token_urlsafe(MARK_BYTES)

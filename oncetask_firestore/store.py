@@ -1,0 +1,142 @@
+"""The store on Cloud Firestore, for any number of processes and machines, and beside workers of the Go library."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from google.cloud.firestore_v1 import AsyncClient
+
+from oncetask_core.claims import Claim
+from oncetask_core.clock import Clock, SystemClock
+from oncetask_core.env import DEFAULT_ENV
+from oncetask_core.limits import check_env
+from oncetask_core.query import Page, TaskFilter, TaskQuery
+from oncetask_core.store import Claimed, ControlRecord, Found, Renewed
+from oncetask_core.task import NewTask
+from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
+from oncetask_firestore import applying, claiming, controlling, listing, renewing
+from oncetask_firestore.loops import Loops
+from oncetask_firestore.names import check_ids
+from oncetask_firestore.place import Place, Time
+
+
+class FirestoreStore:
+    """Tasks in a Firestore database; implements `TaskStore`.
+
+    Usable from any thread and event loop, and after a fork: each loop of each process has a client of its own. With
+    `FIRESTORE_EMULATOR_HOST` set, it is the emulator that is talked to.
+
+    Args:
+        client: A client of Firestore; its project, database and credentials are used.
+        project: The project, where no client is given; None for that of the environment.
+        database: The database, where no client is given.
+        credentials: Of `google.auth`, where no client is given; None for those of the environment.
+        env: The environment whose tasks are read and written.
+        ids: How documents are named: `scoped`, or `verbatim` where Go workers share an environment that is not the
+            default one.
+        clock: Where the store's time comes from; the host's clock when not given.
+
+    Raises:
+        ConfigurationError: `ids` is something else.
+        InvalidTaskError: No store could keep the name of the environment.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient | None = None,
+        *,
+        project: str | None = None,
+        database: str | None = None,
+        credentials: object = None,
+        env: str = DEFAULT_ENV,
+        ids: str = "scoped",
+        clock: Clock | None = None,
+    ) -> None:
+        injected = None if isinstance(clock, SystemClock) else clock
+        self._place = Place(check_env(env), check_ids(ids), Time(injected))
+        self._loops = Loops(client, project=project, database=database, credentials=credentials)
+
+    @property
+    def env(self) -> str:
+        """The environment whose tasks this instance reads and writes."""
+        return self._place.env
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """The clock can be injected."""
+        return frozenset({"injected_clock"})
+
+    async def open(self) -> None:
+        """Read one document, to see that the database is there and may be read.
+
+        Raises:
+            StoreUnavailableError: Firestore does not answer.
+            StoreError: It refuses.
+        """
+        await controlling.probe(self._loops.here(), self.env)
+
+    async def close(self) -> None:
+        """Close the connection of this event loop."""
+        await self._loops.close()
+
+    async def migrate(self) -> None:
+        """Do nothing: documents need no schema. Indexes are deployed by an administrator."""
+
+    async def now(self) -> datetime:
+        """Return the store's time, aware UTC."""
+        return self._place.time.now()
+
+    async def insert(self, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
+        """Add the tasks whose ids are unknown.
+
+        Raises:
+            StoreError: A value cannot be stored; of many tasks, those of the hundreds before it were added.
+        """
+        return await applying.insert(self._loops.here(), self._place, tasks)
+
+    async def get(self, ids: Collection[str]) -> Found:
+        """Return the tasks with these ids."""
+        return await listing.get(self._loops.here(), self._place, ids)
+
+    async def find(self, query: TaskQuery) -> Page:
+        """Return one page of the tasks that match.
+
+        Raises:
+            ConfigurationError: The page size or cursor is invalid.
+        """
+        return await listing.find(self._loops.here(), self._place, query)
+
+    async def count(self, where: TaskFilter) -> int:
+        """Return how many tasks match."""
+        return await listing.count(self._loops.here(), self._place, where)
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Lease due tasks.
+
+        Raises:
+            StoreError: The leases would end at a time out of range; nothing was leased.
+        """
+        return await claiming.claim(self._loops.here(), self._place, claim)
+
+    async def apply(self, atoms: Sequence[Atom]) -> Sequence[Answer]:
+        """Write each atom whose guards hold."""
+        return await applying.apply(self._loops.here(), self._place, atoms)
+
+    async def renew(self, leases: Mapping[str, timedelta | None]) -> Renewed:
+        """Extend what the named leases hold.
+
+        Raises:
+            StoreError: A lease would end at a time out of range; nothing was extended.
+        """
+        return await renewing.renew(self._loops.here(), self._place, leases)
+
+    async def delete(self, guards: Sequence[Guard]) -> Sequence[Verdict]:
+        """Remove each task whose guard holds."""
+        return await applying.delete(self._loops.here(), self._place, guards)
+
+    async def read_control(self, prefix: str = "") -> Mapping[str, ControlRecord]:
+        """Return the control records whose names begin with `prefix`."""
+        return await controlling.read(self._loops.here(), self.env, prefix)
+
+    async def write_control(self, name: str, value: str | None, *, if_revision: int | None = None) -> bool:
+        """Write or remove a control record."""
+        return await controlling.write(self._loops.here(), self.env, name, value, if_revision=if_revision)
