@@ -1,0 +1,78 @@
+"""URLs of Firestore databases, and how a store comes by its clients."""
+
+import pytest
+from google.cloud.firestore_v1 import AsyncClient
+
+from oncetask_core.composition import store_from_url
+from oncetask_core.errors import ConfigurationError
+from oncetask_firestore import FirestoreStore
+from oncetask_firestore.location import Location, located
+from tests.asynchronous import asynchronous
+from tests.firestore.test_faults import a_task
+from tests.firestore.world import documents, needs_server, new_project, opened
+
+
+class TestUrls:
+    @pytest.mark.parametrize(
+        ("url", "location"),
+        [
+            ("firestore://shop", Location("shop", "(default)", "scoped")),
+            ("firestore://shop/", Location("shop", "(default)", "scoped")),
+            ("firestore://example.com:shop/tasks", Location("example.com:shop", "tasks", "scoped")),
+            ("firestore://shop/(default)?ids=verbatim", Location("shop", "(default)", "verbatim")),
+        ],
+    )
+    def test_a_url_names_a_project_and_a_database(self, url: str, location: Location) -> None:
+        """The database is the default one unless it is named."""
+        assert located(url) == location
+
+    @pytest.mark.parametrize(
+        "url", ["firestore://", "firestore:///tasks", "firestore://a/b/c", "firestore://user@shop", "postgresql://shop"]
+    )
+    def test_a_malformed_url_is_refused(self, url: str) -> None:
+        """With an example."""
+        with pytest.raises(ConfigurationError, match=r"firestore://project/database"):
+            located(url)
+
+    @pytest.mark.parametrize("query", ["id=verbatim", "ids=hashed"])
+    def test_a_wrong_option_is_refused(self, query: str) -> None:
+        """Nothing that is written in a URL is ignored."""
+        with pytest.raises(ConfigurationError, match=r"ids"):
+            located(f"firestore://shop?{query}")
+
+    def test_the_scheme_is_announced(self) -> None:
+        """No I/O is done."""
+        store = store_from_url("firestore://shop/tasks", env="staging", clock=None)
+
+        assert isinstance(store, FirestoreStore)
+        assert store.env == "staging"
+
+
+@needs_server
+class TestClients:
+    @asynchronous
+    async def test_a_client_of_the_callers_is_left_to_the_caller(self) -> None:
+        """Its project, database and credentials are used; it is not closed."""
+        project = new_project()
+        client = AsyncClient(project=project, database="tasks")
+        store = FirestoreStore(client)
+        await store.open()
+        await store.insert([a_task()])
+        await store.close()
+
+        snapshot = await client.collection("onceTasks").document("a").get()
+
+        assert snapshot.exists
+        assert await documents(project) == {}
+        await client._firestore_api.transport.close()
+
+    @asynchronous
+    async def test_an_id_of_another_environment_is_told(self) -> None:
+        """Where ids are unique in the collection, as Go has them, a task is not taken for another's."""
+        project = new_project()
+        async with opened(project, env="DEFAULT") as one, opened(project, env="staging", ids="verbatim") as other:
+            await one.insert([a_task()])
+
+            with pytest.raises(Exception, match=r"belongs to environment 'DEFAULT'"):
+                await other.insert([a_task()])
+            assert dict((await other.get(["a"])).tasks) == {}

@@ -1,0 +1,143 @@
+"""A project of the test's own on the emulator, stores on it, and faults in the channel between them."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import grpc
+import pytest
+from google.cloud.firestore_v1 import AsyncClient
+from grpc import aio
+
+from oncetask_firestore import FirestoreStore
+
+ADDRESS = os.environ.get("ONCETASK_TEST_FIRESTORE", "")
+if ADDRESS:
+    os.environ["FIRESTORE_EMULATOR_HOST"] = ADDRESS  # what the client looks for
+needs_server = pytest.mark.skipif(
+    not ADDRESS, reason="no Firestore emulator: start one, or name it in ONCETASK_TEST_FIRESTORE"
+)
+_numbers = itertools.count(1)
+Fields = dict[str, Any]
+Answering = Callable[[], Any]
+Fault = Callable[[str, Any], "grpc.StatusCode | None"]
+"""Says by the name of a call and its request which error its caller gets, if any."""
+
+
+def new_project() -> str:
+    """Return a project that nobody else writes."""
+    return f"test-{os.getpid()}-{next(_numbers)}"
+
+
+@asynccontextmanager
+async def opened(project: str, **options: Any) -> AsyncIterator[FirestoreStore]:
+    """Yield an open store on a project."""
+    store = FirestoreStore(project=project, **options)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def looking(project: str) -> AsyncIterator[AsyncClient]:
+    """Yield a client of Firestore's own."""
+    client = AsyncClient(project=project)
+    try:
+        yield client
+    finally:
+        await client._firestore_api.transport.close()
+
+
+async def documents(project: str, collection: str = "onceTasks") -> dict[str, Fields]:
+    """Return every document of a collection by name."""
+    async with looking(project) as client:
+        return {one.id: one.to_dict() or {} async for one in client.collection(collection).stream()}
+
+
+async def put(project: str, name: str, fields: Fields) -> None:
+    """Write fields of a task's document around the store, as a Go worker does: all of a new one, or some of an old."""
+    async with looking(project) as client:
+        reference = client.collection("onceTasks").document(name)
+        if (await reference.get()).exists:
+            await reference.update(fields)
+        else:
+            await reference.create(fields)
+
+
+async def _nothing() -> None: ...
+
+
+class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    """Errors in the channel: instead of a request, or instead of the reply to one that was obeyed.
+
+    Attributes:
+        before: Asked first; an error means that the request never arrives.
+        after: Asked when the server has answered; an error means that its reply is lost.
+        meanwhile: Run before the error of a lost reply is raised.
+        calls: The names and requests of all calls.
+    """
+
+    def __init__(self) -> None:
+        self.before: Fault = lambda _name, _request: None
+        self.after: Fault = lambda _name, _request: None
+        self.meanwhile: Callable[[], Awaitable[None]] = _nothing
+        self.calls: list[tuple[str, Any]] = []
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Pass on a call with one reply."""
+        name = self.begun(client_call_details, request)
+        reply = await continuation(client_call_details, request)
+        await reply
+        code = self.after(name, request)
+        if code is not None:
+            await self.meanwhile()
+        self._raise(code)
+        return reply
+
+    def begun(self, details: Any, request: Any) -> str:
+        """Take down a call, and raise what is to come before it."""
+        name = details.method
+        name = (name.decode() if isinstance(name, bytes) else name).rpartition("/")[2]
+        self.calls.append((name, request))
+        self._raise(self.before(name, request))
+        return str(name)
+
+    @staticmethod
+    def _raise(code: "grpc.StatusCode | None") -> None:
+        if code is not None:
+            raise aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), details="made up by the test")
+
+
+@contextmanager
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """Yield the faults of every channel that is opened from now on."""
+    faults, plain = Faults(), aio.insecure_channel
+
+    def channel(target: str, **options: Any) -> Any:
+        return plain(target, interceptors=[faults, _Streams(faults)], **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(aio, "insecure_channel", channel)
+        yield faults
+
+
+class _Streams(aio.UnaryStreamClientInterceptor):  # type: ignore[misc]
+    """The second half of `Faults`: a channel sorts its interceptors by their first kind."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Pass on a call with many replies."""
+        self._faults.begun(client_call_details, request)
+        return await continuation(client_call_details, request)
+
+
+def once(code: "grpc.StatusCode", *names: str) -> Fault:
+    """Return a fault that strikes the first of these calls, and no other."""
+    left = [code]
+    return lambda name, _request: left.pop() if name in names and left else None
