@@ -21,6 +21,8 @@ SECOND: Final = timedelta(seconds=1)
 SOON: Final = 10
 """How many of the next tasks are looked at for their exact time."""
 LINES_AT_ONCE: Final = 8
+SUSPECTS: Final = 300
+"""How many suspects are looked at; they are few, and no index keeps them in order."""
 
 
 class Unit(NamedTuple):
@@ -71,10 +73,7 @@ class Candidates:
 
     async def page(self, size: int, after: Raw | None) -> Page:
         """Return the next due tasks: those without a key, and for each key the first of its line."""
-        query = self._due().order_by("waitUntil").limit(size)
-        if after is not None:
-            query = query.start_after({"waitUntil": after.fields["waitUntil"], "__name__": after.name})
-        raws = await self._database.find(query)
+        raws = await self._database.find(self._all_suspects() if self._suspects else self._due(size, after))
         stored, faults = self._place.read_all(raws)
         await self._set_aside(faults)
         now = self._place.time.now()
@@ -86,11 +85,20 @@ class Candidates:
         wanted.sort(key=lambda unit: claim_order(unit.head))
         return Page(wanted, raws[-1] if len(raws) == size else None)
 
-    def _due(self) -> AsyncQuery:
-        now = rounded_up(self._place.time.now())
+    def _live(self) -> AsyncQuery:
         query = where(self._database.tasks(), ("env", "==", self._place.env), ("type", "==", self._kind))
-        query = where(query, ("doneAt", "==", ""), ("leasedUntil", "==", ""), ("waitUntil", "<=", now))
-        return where(query, (SUSPECT, "==", True)) if self._suspects else query
+        return where(query, ("doneAt", "==", ""))
+
+    def _due(self, size: int, after: Raw | None) -> AsyncQuery:
+        now = rounded_up(self._place.time.now())
+        query = where(self._live(), ("leasedUntil", "==", ""), ("waitUntil", "<=", now))
+        query = query.order_by("waitUntil").limit(size)
+        if after is None:
+            return query
+        return query.start_after({"waitUntil": after.fields["waitUntil"], "__name__": after.name})
+
+    def _all_suspects(self) -> AsyncQuery:
+        return where(self._live(), (SUSPECT, "==", True)).limit(SUSPECTS)
 
     async def _lines(self, due: Iterable[Stored]) -> list[Line]:
         keys = dict.fromkeys(one.task.resource_key for one in due if one.task.resource_key is not None)
@@ -118,8 +126,7 @@ class Candidates:
     async def next_due(self) -> datetime | None:
         """Return the earliest later time at which a task or generator of the kind becomes due."""
         now = self._place.time.now()
-        query = where(self._database.tasks(), ("env", "==", self._place.env), ("type", "==", self._kind))
-        query = where(query, ("doneAt", "==", ""), ("leasedUntil", "==", ""), ("waitUntil", ">=", rounded_up(now)))
+        query = where(self._live(), ("leasedUntil", "==", ""), ("waitUntil", ">=", rounded_up(now)))
         query = where(query, ("waitUntil", "<", HIDDEN)).order_by("waitUntil").limit(SOON)
         raws = await self._database.find(query)
         stored, _ = self._place.read_all(raws)

@@ -22,6 +22,8 @@ from oncetask_firestore.extras import EXTRAS
 from oncetask_firestore.failures import REFUSALS, TRANSIENT, UNCERTAIN, UNWRITABLE, failed, unavailable
 
 T = TypeVar("T")
+Condition = tuple[str, str, object]
+"""A field, a comparison, a value."""
 
 TASKS: Final = "onceTasks"
 LOCKS: Final = "onceTaskKeys"
@@ -179,8 +181,8 @@ class Database:
         return batch
 
 
-def where(query: AsyncQuery, *conditions: tuple[str, str, object]) -> AsyncQuery:
-    """Return a query with more conditions: the field, the comparison, the value."""
+def where(query: AsyncQuery, *conditions: Condition) -> AsyncQuery:
+    """Return a query with more conditions."""
     for field, comparison, value in conditions:
         query = query.where(filter=FieldFilter(field, comparison, value))
     return query

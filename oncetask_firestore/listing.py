@@ -1,6 +1,6 @@
 """Reading: by id, by filter, counting. A query narrows as far as Firestore can; the core's own filter decides."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from google.cloud.firestore_v1.async_query import AsyncQuery
@@ -16,10 +16,10 @@ from oncetask_core.query import (
     read_cursor,
 )
 from oncetask_core.store import Found
-from oncetask_firestore.database import Database, where
+from oncetask_firestore.database import Condition, Database, where
 from oncetask_firestore.extras import SUSPECT
 from oncetask_firestore.place import Fault, Place, Stored
-from oncetask_firestore.texts import rounded_down, rounded_up
+from oncetask_firestore.texts import rounded_down
 
 MOST_VALUES: Final = 30
 """How many values Firestore compares a field with in one query."""
@@ -73,33 +73,37 @@ async def _all(database: Database, place: Place, filter_: TaskFilter) -> tuple[S
 
 
 def narrowed(query: AsyncQuery, place: Place, filter_: TaskFilter) -> AsyncQuery:
-    """Return a query of all that may match: conditions that every match fulfils, at most one of them a range."""
+    """Return a query of all that may match, in one of the few forms that `firestore.indexes.json` has indexes for."""
     query = where(query, ("env", "==", place.env))
-    if filter_.kinds is not None and len(filter_.kinds) <= MOST_VALUES:
-        query = where(query, ("type", "in", sorted(filter_.kinds)))
+    by_kind = () if filter_.kinds is None or len(filter_.kinds) > MOST_VALUES else tuple(sorted(filter_.kinds))
+    if by_kind and filter_.run_out:
+        now = rounded_down(place.time.now())
+        return where(query, ("type", "in", by_kind), ("leasedUntil", ">", ""), ("leasedUntil", "<=", now))
+    if by_kind and filter_.generators and (filter_.live or filter_.due):
+        return where(query, ("type", "in", by_kind), ("doneAt", "==", ""), ("recurrence.rrule", ">", ""))
+    equal = list(_equalities(filter_))
+    if equal or by_kind:
+        return where(query, *equal, *((("type", "in", by_kind),) if by_kind else ()))
+    return where(query, *_range(filter_))
+
+
+def _equalities(filter_: TaskFilter) -> Iterator[Condition]:
     if filter_.resource_key is not None:
-        query = where(query, ("resourceKey", "==", filter_.resource_key))
+        yield ("resourceKey", "==", filter_.resource_key)
     if filter_.parent_recurrence_id is not None:
-        query = where(query, ("parentRecurrenceId", "==", filter_.parent_recurrence_id))
+        yield ("parentRecurrenceId", "==", filter_.parent_recurrence_id)
     if filter_.live or filter_.due:
-        query = where(query, ("doneAt", "==", ""))
+        yield ("doneAt", "==", "")
     if filter_.suspects:
-        query = where(query, (SUSPECT, "==", True))
-    return _ranged(query, place, filter_)
+        yield (SUSPECT, "==", True)
 
 
-def _ranged(query: AsyncQuery, place: Place, filter_: TaskFilter) -> AsyncQuery:
-    now = place.time.now()
-    if filter_.run_out:
-        return where(query, ("leasedUntil", ">", ""), ("leasedUntil", "<=", rounded_down(now)))
-    if filter_.generators:
-        return where(query, ("recurrence.rrule", ">", ""))
-    if filter_.due:
-        return where(query, ("waitUntil", "<=", rounded_up(now)))
+def _range(filter_: TaskFilter) -> Iterator[Condition]:
     if filter_.done_before is not None:
-        return where(query, ("doneAt", ">", ""), ("doneAt", "<=", rounded_down(filter_.done_before)))
+        yield ("doneAt", ">", "")
+        yield ("doneAt", "<=", rounded_down(filter_.done_before))
+        return
     if filter_.created_from is not None:
-        query = where(query, ("createdAt", ">=", rounded_down(filter_.created_from)))
+        yield ("createdAt", ">=", rounded_down(filter_.created_from))
     if filter_.created_before is not None:
-        query = where(query, ("createdAt", "<=", rounded_down(filter_.created_before)))
-    return query
+        yield ("createdAt", "<=", rounded_down(filter_.created_before))
