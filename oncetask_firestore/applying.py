@@ -4,15 +4,16 @@ Whatever a call writes goes into one commit. When somebody was faster with one o
 each half is read and judged anew, until what cannot be written stands alone.
 """
 
-from collections.abc import Sequence
-from typing import Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 from oncetask_firestore.database import Database, UnwritableError
 from oncetask_firestore.draft import Documents, Draft
-from oncetask_firestore.place import Place, new_mark
+from oncetask_firestore.memory import Memory
+from oncetask_firestore.place import Place, Stored, new_mark
 
 T = TypeVar("T")
 
@@ -22,12 +23,46 @@ TRIES: Final = 20
 """How often one atom is decided again because others were faster with its documents."""
 
 
-async def apply(database: Database, place: Place, atoms: Sequence[Atom]) -> list[Answer]:
+async def apply(database: Database, place: Place, memory: Memory, *, atoms: Sequence[Atom]) -> list[Answer]:
     """Write each atom whose guards hold; one answer per atom, in order."""
     answers: list[Answer] = []
     for start in range(0, len(atoms), AT_ONCE):
-        answers += await _apply(database, place, atoms[start : start + AT_ONCE], tries=TRIES)
+        part = atoms[start : start + AT_ONCE]
+        answers += await _remembered(database, place, memory, atoms=part) or await _anew(
+            database, place, memory, atoms=part
+        )
     return answers
+
+
+async def _anew(database: Database, place: Place, memory: Memory, *, atoms: Sequence[Atom]) -> list[Answer]:
+    memory.forget(_ids(atoms))
+    return await _apply(database, place, atoms, tries=TRIES)
+
+
+async def _remembered(
+    database: Database, place: Place, memory: Memory, *, atoms: Sequence[Atom]
+) -> list[Answer] | None:
+    """Write the atoms over documents as this instance left them; None where that may not be how they are."""
+    documents = memory.known(_ids(atoms))
+    if len(documents) < len(set(_ids(atoms))):
+        return None
+    mark = new_mark()
+    draft = Draft(place, documents, now=place.time.now(), mark=mark)
+    answers = [draft.submit(atom) for atom in atoms]
+    if any(answer.verdict is not Verdict.APPLIED for answer in answers):
+        return None
+    times = await database.commit(draft.writes, mark=mark) if draft.writes else ()
+    if times is None:
+        return None
+    _learn(memory, draft, documents, times=times)
+    return answers
+
+
+def _learn(memory: Memory, draft: Draft, documents: Mapping[str, Stored], *, times: Sequence[Any]) -> None:
+    """Remember what was written over documents that were remembered."""
+    for task_id, write, updated in zip(draft.written, draft.writes, times, strict=True):
+        if updated is not None and write.fields is not None:
+            memory.learn(documents[task_id].written(write.fields, updated))
 
 
 async def _apply(database: Database, place: Place, atoms: Sequence[Atom], *, tries: int) -> list[Answer]:
@@ -36,7 +71,7 @@ async def _apply(database: Database, place: Place, atoms: Sequence[Atom], *, tri
     draft = Draft(place, documents, now=place.time.now(), mark=mark)
     answers = [draft.submit(atom) for atom in atoms]
     try:
-        if not draft.writes or await database.commit(draft.writes, mark=mark):
+        if not draft.writes or await database.commit(draft.writes, mark=mark) is not None:
             return answers
     except UnwritableError as error:
         if len(atoms) == 1:
@@ -73,7 +108,7 @@ async def _insert(database: Database, place: Place, tasks: Sequence[NewTask], *,
             answers = [draft.insert(new, first + number) for number, new in enumerate(tasks)]
         except (OverflowError, ValueError) as error:
             raise StoreError(f"a task cannot be stored: {error}") from error
-        if not draft.writes or await database.commit(draft.writes, mark=mark):
+        if not draft.writes or await database.commit(draft.writes, mark=mark) is not None:
             return answers
         documents = await place.load(database, [new.id for new in tasks])
     raise _contended()
@@ -92,7 +127,7 @@ async def _delete(database: Database, place: Place, guards: Sequence[Guard], *, 
     documents = await place.load(database, [guard.id for guard in guards])
     draft = Draft(place, documents, now=place.time.now(), mark=mark)
     verdicts = [draft.delete(guard) for guard in guards]
-    if not draft.writes or await database.commit(draft.writes, mark=mark):
+    if not draft.writes or await database.commit(draft.writes, mark=mark) is not None:
         return verdicts
     if len(guards) == 1:
         return await _delete(database, place, guards, tries=_less(tries))

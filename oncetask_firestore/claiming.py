@@ -1,37 +1,35 @@
 """Claiming: candidates are read outside of any transaction, and taken by commits under the times that were read."""
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from oncetask_core.claims import Claim, claim_order, leased
 from oncetask_core.errors import StoreError
 from oncetask_core.store import Claimed
 from oncetask_core.task import OnceTask
 from oncetask_firestore.applying import halves
-from oncetask_firestore.candidates import Candidates, Page, Unit
+from oncetask_firestore.candidates import Candidates, Unit
 from oncetask_firestore.database import Database, Raw, Write
+from oncetask_firestore.memory import Memory
 from oncetask_firestore.place import Place, new_mark
 from oncetask_firestore.renewing import held_by
 
 Task = OnceTask[object]
 
-PAGE: Final = 100
-"""How many due tasks are read at once at least."""
 ROUNDS: Final = 30
 """How often a claim looks again because others were faster with what it had found."""
 COMMIT: Final = 100
 """How many units go into one commit at most."""
 
 
-async def claim(database: Database, place: Place, wanted: Claim) -> Claimed:
+async def claim(database: Database, place: Place, memory: Memory, *, wanted: Claim) -> Claimed:
     """Lease due tasks.
 
     Raises:
         StoreError: The leases would end at a time out of range; nothing was leased.
     """
-    claiming = _Claiming(database, place, wanted)
     try:
-        return await claiming.run()
+        return await _Claiming(database, place, memory, wanted=wanted).run()
     except _RepeatedError as repeated:
         return repeated.claimed
 
@@ -47,14 +45,14 @@ class _RepeatedError(Exception):
 class _Claiming:
     """One claim call, at one time of the store."""
 
-    def __init__(self, database: Database, place: Place, wanted: Claim) -> None:
+    def __init__(self, database: Database, place: Place, memory: Memory, *, wanted: Claim) -> None:
         self._database = database
         self._place = place
+        self._memory = memory
         self._claim = wanted
         self._now = now = place.time.now()
         self._prepared = 0
         self._granted = 0
-        self._unreadable: dict[str, str] = {}
         try:
             now + wanted.lease_for
         except OverflowError as error:
@@ -67,16 +65,16 @@ class _Claiming:
             _RepeatedError: The lease holds tasks already.
         """
         await self._check_repeated()
-        kinds = {
-            kind: Candidates(self._database, self._place, kind, group=slots.group, suspects=self._claim.suspects)
-            for kind, slots in self._claim.slots.items()
-        }
-        tasks = await self._suspect(kinds.values()) if self._claim.suspects else await self._ordinary(kinds)
-        for candidates in kinds.values():
-            self._unreadable |= candidates.unreadable
+        kinds = {kind: self._candidates(kind) for kind in self._claim.slots}
+        tasks = await self._suspect(kinds) if self._claim.suspects else await self._ordinary(kinds)
+        unreadable = {task_id: reason for one in kinds.values() for task_id, reason in one.unreadable.items()}
         times = [await candidates.next_due() for candidates in kinds.values()]
         due = min((time for time in times if time is not None), default=None)
-        return Claimed(tasks=tasks, now=self._now, next_due=due, unreadable=self._unreadable)
+        return Claimed(tasks=tasks, now=self._now, next_due=due, unreadable=unreadable)
+
+    def _candidates(self, kind: str) -> Candidates:
+        group, suspects = self._claim.slots[kind].group, self._claim.suspects
+        return Candidates(self._database, self._place, self._memory, kind=kind, group=group, suspects=suspects)
 
     async def _check_repeated(self) -> None:
         held = await held_by(self._database, self._place, [self._claim.lease_uid])
@@ -84,79 +82,112 @@ class _Claiming:
             held.sort(key=lambda one: one.document.place)
             raise _RepeatedError(Claimed(tasks=[one.task for one in held], now=self._now))
 
-    async def _ordinary(self, kinds: dict[str, Candidates]) -> list[Task]:
+    async def _ordinary(self, kinds: Mapping[str, Candidates]) -> list[Task]:
         taken: list[Task] = []
-        for kind, slots in self._claim.slots.items():
-            taken += await self._of_kind(kinds[kind], slots.limit)
+        for kind, candidates in kinds.items():
+            taken += await self._of_kind(candidates, self._claim.slots[kind].limit)
+            candidates.close()
         return taken
 
     async def _of_kind(self, candidates: Candidates, limit: int) -> list[Task]:
-        """Take page by page; where others were faster, begin again at the first."""
-        taken: list[Task] = []
-        free, after, rounds = limit, None, 0
-        while free > 0:
-            page = await candidates.page(max(PAGE, 2 * free), after)
-            wanted = page.units[:free]
-            granted = await self._grant(wanted)
-            free -= len(granted)
-            taken += [task for unit in granted for task in unit]
-            lost = len(granted) < len(wanted)
-            after, rounds = self._next(candidates, page, lost=lost), rounds + lost
-            if after is None and (not lost or rounds == ROUNDS):
+        """Take what is remembered, or else what is due; where others were faster, look again."""
+        if limit < 1:
+            return []
+        taken = await self._grant(candidates, (await candidates.remembered())[:limit])
+        if candidates.waits_for_us:
+            taken += await self._rest(candidates, limit - len(taken))
+        for _ in range(ROUNDS):
+            free = limit - len(taken)
+            if free == 0 or candidates.waits_for_us or (taken and candidates.has_more):
                 break
+            units, is_full = await candidates.first(free)
+            granted = await self._grant(candidates, units[:free])
+            taken += granted
+            if len(granted) == min(len(units), free):
+                taken += await self._rest(candidates, free - len(granted)) if is_full else []
+                break
+            candidates.again()
+        return [task for tasks in taken for task in tasks]
+
+    async def _rest(self, candidates: Candidates, free: int) -> list[list[Task]]:
+        """Take what a full page did not show: tasks without a key, then other keys."""
+        taken: list[list[Task]] = []
+        if free > 0:
+            taken += await self._grant(candidates, (await candidates.keyless(free))[:free])
+        if free > len(taken):
+            left = free - len(taken)
+            taken += await self._grant(candidates, (await candidates.keys(left))[:left])
         return taken
 
-    @staticmethod
-    def _next(candidates: Candidates, page: Page, *, lost: bool) -> Raw | None:
-        if lost:
-            candidates.again()
-            return None
-        return page.last
-
-    async def _suspect(self, kinds: Iterable[Candidates]) -> list[Task]:
+    async def _suspect(self, kinds: Mapping[str, Candidates]) -> list[Task]:
         """Take the first suspect that is to be had, by itself."""
-        pages = [await candidates.page(PAGE, None) for candidates in kinds]
-        for unit in sorted((unit for page in pages for unit in page.units), key=lambda unit: claim_order(unit.head)):
-            granted = await self._grant([unit])
-            if granted:
-                return granted[0]
+        found = [(unit, candidates) for candidates in kinds.values() for unit in await candidates.suspects()]
+        for unit, candidates in sorted(found, key=lambda one: claim_order(one[0].head)):
+            for granted in await self._grant(candidates, [unit]):
+                return granted
         return []
 
-    async def _grant(self, units: Sequence[Unit]) -> list[list[Task]]:
+    async def _grant(self, candidates: Candidates, units: Sequence[Unit]) -> list[list[Task]]:
         granted: list[list[Task]] = []
         for start in range(0, len(units), COMMIT):
-            granted += await self._commit(units[start : start + COMMIT])
+            granted += await self._commit(candidates, units[start : start + COMMIT])
         return granted
 
-    async def _commit(self, units: Sequence[Unit]) -> list[list[Task]]:
+    async def _commit(self, candidates: Candidates, units: Sequence[Unit]) -> list[list[Task]]:
         """Lease units in one commit; where others were faster with one, halve, until it stands alone and is lost."""
         if not units:
             return []
         mark = new_mark()
-        writes, records = self._written(units, mark)
-        if await self._database.commit(writes, mark=mark):
-            self._granted += len(records)
-            return records
+        grants = [self._grant_of(unit, mark) for unit in units]
+        writes = [write for grant in grants for write in grant.writes]
+        times = await self._database.commit(writes, mark=mark)
+        if times is not None:
+            self._granted += len(units)
+            self._learn(candidates, grants, iter(times))
+            return [grant.tasks for grant in grants]
         if not self._granted:
             await self._check_repeated()  # whoever was faster may have been a request of this very claim
         if len(units) == 1:
+            candidates.took(units[0])
+            self._forget(units[0])
             return []
         first, rest = halves(units)
-        return [*await self._commit(first), *await self._commit(rest)]
+        return [*await self._commit(candidates, first), *await self._commit(candidates, rest)]
 
-    def _written(self, units: Iterable[Unit], mark: str) -> tuple[list[Write], list[list[Task]]]:
+    def _grant_of(self, unit: Unit, mark: str) -> "_Grant":
+        tasks: list[Task] = []
         writes: list[Write] = []
-        records: list[list[Task]] = []
-        for unit in units:
-            granted: list[Task] = []
-            for one in unit.members:
-                epoch = unit.line.epoch if unit.line is not None else max(one.task.epoch, one.raw.created) + 1
-                task = leased(one.task, self._claim, now=self._now, epoch=epoch)
-                self._prepared += 1
-                granted.append(task)
-                writes.append(one.changed(task, mark=mark, place=self._prepared))
-            if unit.line is not None:
-                uid, ids = self._claim.lease_uid, [task.id for task in granted]
-                writes.append(unit.line.taken(self._place, mark=mark, lease_uid=uid, ids=ids))
-            records.append(granted)
-        return writes, records
+        for one in unit.members:
+            epoch = unit.line.epoch if unit.line is not None else max(one.task.epoch, one.raw.created) + 1
+            tasks.append(leased(one.task, self._claim, now=self._now, epoch=epoch))
+            self._prepared += 1
+            writes.append(one.changed(tasks[-1], mark=mark, place=self._prepared))
+        if unit.line is not None:
+            uid, ids = self._claim.lease_uid, [task.id for task in tasks]
+            writes.append(unit.line.taken(self._place, mark=mark, lease_uid=uid, ids=ids))
+        return _Grant(unit, tasks, writes)
+
+    def _learn(self, candidates: Candidates, grants: Iterable["_Grant"], times: Iterator[Any]) -> None:
+        """Remember what was written, as far as its times are known."""
+        for unit, tasks, writes in grants:
+            candidates.took(unit)
+            *members, last = [next(times) for _ in writes]
+            updated = members if unit.line is not None else [*members, last]
+            for one, write, time in zip(unit.members, writes, updated, strict=False):
+                if time is not None and write.fields is not None:
+                    self._memory.learn(one.written(write.fields, time))
+            if unit.line is not None and last is not None:
+                lock = Raw(writes[-1].name, writes[-1].fields or {}, 0, last)
+                self._memory.take_key(unit.line.key, lock, [task.id for task in tasks])
+
+    def _forget(self, unit: Unit) -> None:
+        if unit.line is not None:
+            self._memory.forget_key(unit.line.key)
+
+
+class _Grant(NamedTuple):
+    """What is written for a unit, and the records that it makes."""
+
+    unit: Unit
+    tasks: list[Task]
+    writes: list[Write]

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_core.store import ControlRecord
-from oncetask_firestore.database import CONTROLS, Database, Raw, Write, where
+from oncetask_firestore.database import CONTROLS, Database, Raw, Write
+from oncetask_firestore.messages import Query
 from oncetask_firestore.names import scoped_name
 from oncetask_firestore.place import new_mark
 
@@ -15,9 +16,9 @@ LAST: Final = "\U0010ffff"
 
 async def read(database: Database, env: str, prefix: str) -> Mapping[str, ControlRecord]:
     """Return the control records whose names begin with a prefix, by name."""
-    query = where(database.controls(), ("env", "==", env))
+    query = Query(CONTROLS).where(("env", "==", env))
     if prefix:
-        query = where(query, ("name", ">=", prefix), ("name", "<", prefix + LAST))
+        query = query.where(("name", ">=", prefix), ("name", "<", prefix + LAST))
     records = [_record(raw) for raw in await database.find(query)]
     return {record.name: record for record in records if record is not None and record.name.startswith(prefix)}
 
@@ -40,7 +41,8 @@ async def write(database: Database, env: str, name: str, value: str | None, *, i
         mark = new_mark()
         revision = 1 if known is None else _revision(known) + (value is not None)
         fields = {"env": env, "name": name, "value": value, "revision": revision, "write": mark}
-        if await database.commit([Write(CONTROLS, document, fields, known and known.updated)], mark=mark):
+        written = [Write(CONTROLS, document, fields, known and known.updated)]
+        if await database.commit(written, mark=mark) is not None:
             return True
     raise StoreUnavailableError(f"others wrote the control record {name!r} {TRIES} times in between; ask again")
 

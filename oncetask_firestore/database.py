@@ -6,31 +6,29 @@ that every write leaves in its document tells whether the first one was written.
 """
 
 import asyncio
+import functools
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from google.api_core import exceptions
-from google.cloud.firestore_v1 import AsyncClient, DocumentSnapshot
-from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
-from google.cloud.firestore_v1.async_query import AsyncQuery
-from google.cloud.firestore_v1.base_query import FieldFilter
+from google.cloud.firestore_v1 import AsyncClient
 
 from oncetask_core.errors import StoreError
+from oncetask_firestore import messages
+from oncetask_firestore.channel import Channel
 from oncetask_firestore.extras import EXTRAS
 from oncetask_firestore.failures import REFUSALS, TRANSIENT, UNCERTAIN, UNWRITABLE, failed, unavailable
+from oncetask_firestore.messages import Query
 
 T = TypeVar("T")
-Condition = tuple[str, str, object]
-"""A field, a comparison, a value."""
 
 TASKS: Final = "onceTasks"
 LOCKS: Final = "onceTaskKeys"
 CONTROLS: Final = "onceTaskControls"
 PATIENCE_SECONDS: Final = 15.0
 """How long a call is repeated before the store counts as unavailable."""
-CALL_SECONDS: Final = 10.0
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 2.0
 GET_AT_ONCE: Final = 300
@@ -75,24 +73,11 @@ class Database:
     """
 
     def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    def tasks(self) -> AsyncQuery:
-        """Return the query of all tasks."""
-        return self._query(TASKS)
-
-    def controls(self) -> AsyncQuery:
-        """Return the query of all control records."""
-        return self._query(CONTROLS)
-
-    def _query(self, collection: str) -> AsyncQuery:
-        return AsyncQuery(self._client.collection(collection))
+        self._channel = Channel(client)
 
     async def close(self) -> None:
         """Close the connection."""
-        api = self._client._firestore_api_internal  # noqa: SLF001 - the client closes its channel by no other way
-        if api is not None:
-            await api.transport.close()
+        await self._channel.close()
 
     async def get(self, names: Collection[str], collection: str = TASKS) -> dict[str, Raw]:
         """Return the documents that exist, by name.
@@ -101,34 +86,33 @@ class Database:
             StoreUnavailableError: Firestore does not answer.
             StoreError: It refuses.
         """
-        wanted, found = list(dict.fromkeys(names)), {}
-        for start in range(0, len(wanted), GET_AT_ONCE):
-            part = wanted[start : start + GET_AT_ONCE]
-            for raw in await _patiently(lambda part=part: self._get(part, collection)):  # type: ignore[misc]
-                found[raw.name] = raw
-        return found
+        wanted = list(dict.fromkeys(names))
+        parts = (wanted[start : start + GET_AT_ONCE] for start in range(0, len(wanted), GET_AT_ONCE))
+        found = [await _patiently(functools.partial(self._channel.get, collection, part)) for part in parts]
+        return {raw.name: raw for part in found for raw in map(_raw, part)}
 
-    async def _get(self, names: Sequence[str], collection: str) -> list[Raw]:
-        references = [self._client.collection(collection).document(name) for name in names]
-        snapshots = self._client.get_all(references, retry=None, timeout=CALL_SECONDS)
-        return [_raw(snapshot) async for snapshot in snapshots if snapshot.exists]
-
-    async def find(self, query: AsyncQuery) -> list[Raw]:
+    async def find(self, query: Query) -> list[Raw]:
         """Return the documents that a query finds, in its order.
 
         Raises:
             StoreUnavailableError: Firestore does not answer.
             StoreError: It refuses: an index may be missing.
         """
+        return [_raw(found) for found in await _patiently(lambda: self._channel.find(query))]
 
-        async def ask() -> list[Raw]:
-            stream: AsyncIterator[DocumentSnapshot[Any]] = query.stream(retry=None, timeout=CALL_SECONDS)
-            return [_raw(snapshot) async for snapshot in stream]
+    async def count(self, query: Query) -> int:
+        """Return how many documents a query finds.
 
-        return await _patiently(ask)
+        Raises:
+            StoreUnavailableError: Firestore does not answer.
+            StoreError: It refuses: an index may be missing.
+        """
+        return await _patiently(lambda: self._channel.count(query))
 
-    async def commit(self, writes: Sequence[Write], *, mark: str) -> bool:
-        """Write everything, or nothing because a precondition does not hold; return whether it was written.
+    async def commit(self, writes: Sequence[Write], *, mark: str) -> Sequence[Any] | None:
+        """Write everything, or nothing because a precondition does not hold.
+
+        Returns the documents' new times of update, None for those that are not known; or None if nothing was written.
 
         Args:
             writes: At most one for each document.
@@ -140,25 +124,27 @@ class Database:
             StoreError: It refuses for another reason.
         """
         uncertain = False
+        messages_of = [self._message(write) for write in writes]
 
-        async def ask() -> bool:
+        async def ask() -> Sequence[Any] | None:
             nonlocal uncertain
             try:
-                await self._batch(writes).commit(retry=None, timeout=CALL_SECONDS)
+                return await self._channel.commit(messages_of)
             except UNCERTAIN:
                 uncertain = True
                 raise
             except REFUSALS:
-                return False
-            return True
+                return None
 
         try:
-            written = await _patiently(ask)
+            times = await _patiently(ask)
         except StoreError as error:
             if isinstance(error.__cause__, UNWRITABLE):
                 raise UnwritableError(str(error.__cause__)) from error
             raise
-        return written or (uncertain and await self._bears(writes[0], mark))
+        if times is None and uncertain and await self._bears(writes[0], mark):
+            return [None] * len(writes)
+        return times
 
     async def _bears(self, write: Write, mark: str) -> bool:
         """Return whether a document is as a commit of ours left it: the others of the commit are as well."""
@@ -167,25 +153,21 @@ class Database:
             return found is None and write.fields is None
         return mark_of(found.fields) == mark
 
-    def _batch(self, writes: Iterable[Write]) -> AsyncWriteBatch:
-        batch = self._client.batch()
-        for write in writes:
-            reference = self._client.collection(write.collection).document(write.name)
-            option = None if write.updated is None else self._client.write_option(last_update_time=write.updated)
-            if write.fields is None:
-                batch.delete(reference, option)
-            elif option is None:
-                batch.create(reference, dict(write.fields))
-            else:
-                batch.update(reference, dict(write.fields), option)
-        return batch
-
-
-def where(query: AsyncQuery, *conditions: Condition) -> AsyncQuery:
-    """Return a query with more conditions."""
-    for field, comparison, value in conditions:
-        query = query.where(filter=FieldFilter(field, comparison, value))
-    return query
+    def _message(self, write: Write) -> Any:
+        message = messages.WriteMessage()
+        path = self._channel.path(write.collection, write.name)
+        if write.fields is None:
+            message.delete = path
+        else:
+            message.update.name = path
+            messages.set_fields(message.update, write.fields)
+        if write.updated is None:
+            message.current_document.exists = False
+        else:
+            message.current_document.update_time.CopyFrom(write.updated)
+            if write.fields is not None:
+                message.update_mask.field_paths.extend(write.fields)
+        return message
 
 
 def mark_of(fields: Mapping[str, Any]) -> object:
@@ -209,10 +191,10 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def _raw(snapshot: DocumentSnapshot[Any]) -> Raw:
-    fields = snapshot.to_dict() or {}
-    return Raw(snapshot.id, fields, _micros(snapshot.create_time), snapshot.update_time)
+def _raw(message: Any) -> Raw:
+    name = message.name.rpartition("/")[2]
+    return Raw(name, messages.fields_of(message), _micros(message.create_time), message.update_time)
 
 
 def _micros(moment: Any) -> int:
-    return int(moment.timestamp_pb().ToMicroseconds())
+    return int(moment.ToMicroseconds())

@@ -51,6 +51,11 @@ class Draft:
         """What the draft comes to."""
         return list(self._writes.values())
 
+    @property
+    def written(self) -> Sequence[str]:
+        """The ids of the tasks that the writes are about."""
+        return list(self._writes)
+
     def submit(self, atom: Atom) -> Answer:
         """Take an atom into the draft, or say why nothing of it is written."""
         before = (dict(self._tasks), set(self._expired), dict(self._writes))

@@ -10,14 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from google.cloud.firestore_v1.async_query import AsyncQuery
-
 from oncetask_core.claims import is_due
 from oncetask_core.errors import StoreError
 from oncetask_core.seats import contends, rightful_head, successors
 from oncetask_core.task import OnceTask
-from oncetask_firestore.database import LOCKS, Database, Raw, Write, where
+from oncetask_firestore.database import LOCKS, TASKS, Database, Raw, Write
 from oncetask_firestore.extras import STRICT
+from oncetask_firestore.messages import Query
 from oncetask_firestore.names import scoped_name
 from oncetask_firestore.place import Fault, Place, Stored
 
@@ -76,7 +75,7 @@ async def line_of(database: Database, place: Place, key: Key, *, group: int) -> 
     locks, (waiting, faults) = await asyncio.gather(
         database.get([name], LOCKS), _line(database, place, key, limit=group + LINE)
     )
-    leased, _ = place.read_all(await database.find(_leased(database, place, key)))
+    leased, _ = place.read_all(await database.find(_leased(place, key)))
     if any(contends(one.task) and one.task.lease_uid is not None for one in leased):
         return None, faults
     by_id = {one.task.id: one for one in waiting if one.task.lease_uid is None}
@@ -90,20 +89,19 @@ async def line_of(database: Database, place: Place, key: Key, *, group: int) -> 
 
 async def _line(database: Database, place: Place, key: Key, *, limit: int) -> tuple[list[Stored], list[Fault]]:
     """Return the first of the unleased tasks, and all whose order is strict: those come first wherever they stand."""
-    unleased = where(_live(database, place, key), ("leasedUntil", "==", ""))
+    unleased = _live(place, key).where(("leasedUntil", "==", ""))
     first, strict = await asyncio.gather(
-        database.find(unleased.order_by("waitUntil").limit(limit)), database.find(where(unleased, (STRICT, "==", True)))
+        database.find(unleased.order_by("waitUntil").limit(limit)), database.find(unleased.where((STRICT, "==", True)))
     )
     return place.read_all({raw.name: raw for raw in (*first, *strict)}.values())
 
 
-def _leased(database: Database, place: Place, key: Key) -> AsyncQuery:
-    return where(_live(database, place, key), ("leasedUntil", ">", "")).limit(LEASED_SEEN)
+def _leased(place: Place, key: Key) -> Query:
+    return _live(place, key).where(("leasedUntil", ">", "")).limit(LEASED_SEEN)
 
 
-def _live(database: Database, place: Place, key: Key) -> AsyncQuery:
-    return where(
-        database.tasks(),
+def _live(place: Place, key: Key) -> Query:
+    return Query(TASKS).where(
         ("env", "==", place.env),
         ("type", "==", key.kind),
         ("resourceKey", "==", key.resource_key),

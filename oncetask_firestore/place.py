@@ -4,7 +4,7 @@ import secrets
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -38,6 +38,11 @@ class Stored(msgspec.Struct, frozen=True):
         fields = changed_fields(self.document, after, write=mark, expired=expired, place=place)
         return Write(TASKS, self.raw.name, fields, self.raw.updated)
 
+    def written(self, fields: Mapping[str, Any], updated: Any) -> "Stored":
+        """Return the document after a write of ours, as it would be read."""
+        raw = Raw(self.raw.name, {**self.raw.fields, **fields}, self.raw.created, updated)
+        return Stored(raw, read(raw.fields, Moments(raw.created, raw.updated_micros)))
+
 
 class Fault(msgspec.Struct, frozen=True):
     """A document that cannot be read."""
@@ -67,6 +72,10 @@ class Time:
             reading = self._clock.now()
             self._latest = reading if self._latest is None else max(self._latest, reading)
             return self._latest
+
+    def monotonic(self) -> float:
+        """Return seconds of the host that never run backwards."""
+        return self._host.monotonic()
 
     def numbers(self, count: int) -> int:
         """Return the first of as many rising numbers, above all that this process was given before."""

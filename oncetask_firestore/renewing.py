@@ -10,9 +10,10 @@ from oncetask_core.errors import StoreError
 from oncetask_core.store import HeldLease, Renewed
 from oncetask_core.task import OnceTask
 from oncetask_firestore.applying import TRIES, halves
-from oncetask_firestore.database import Database, where
+from oncetask_firestore.database import TASKS, Database
 from oncetask_firestore.extras import LEASE
 from oncetask_firestore.listing import MOST_VALUES
+from oncetask_firestore.messages import Query
 from oncetask_firestore.place import Place, Stored, new_mark
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ async def renew(database: Database, place: Place, leases: Mapping[str, timedelta
 
 async def held_by(database: Database, place: Place, uids: Sequence[str]) -> list[Stored]:
     """Return what leases hold, at most thirty of them; documents that Go has taken over are not held."""
-    query = where(database.tasks(), ("env", "==", place.env), (LEASE, "in", list(uids)))
+    query = Query(TASKS).where(("env", "==", place.env), (LEASE, "in", list(uids)))
     stored, _ = place.read_all(await database.find(query))
     return [one for one in stored if one.task.lease_uid in uids]
 
@@ -51,7 +52,7 @@ async def _extend(
     mark = new_mark()
     after = [(one, _extended(one.task, ends)) for one in stored]
     writes = [one.changed(task, mark=mark) for one, task in after if task is not one.task]
-    if not writes or await database.commit(writes, mark=mark):
+    if not writes or await database.commit(writes, mark=mark) is not None:
         return [_held(task) for _, task in after]
     if len(stored) > 1:
         first, rest = halves(stored)

@@ -15,6 +15,7 @@ from oncetask_core.task import NewTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 from oncetask_firestore import applying, claiming, controlling, listing, renewing
 from oncetask_firestore.loops import Loops
+from oncetask_firestore.memory import Memory
 from oncetask_firestore.names import check_ids
 from oncetask_firestore.place import Place, Time
 
@@ -53,6 +54,7 @@ class FirestoreStore:
     ) -> None:
         injected = None if isinstance(clock, SystemClock) else clock
         self._place = Place(check_env(env), check_ids(ids), Time(injected))
+        self._memory = Memory(self._place.time.monotonic)
         self._loops = Loops(client, project=project, database=database, credentials=credentials)
 
     @property
@@ -115,11 +117,11 @@ class FirestoreStore:
         Raises:
             StoreError: The leases would end at a time out of range; nothing was leased.
         """
-        return await claiming.claim(self._loops.here(), self._place, claim)
+        return await claiming.claim(self._loops.here(), self._place, self._memory, wanted=claim)
 
     async def apply(self, atoms: Sequence[Atom]) -> Sequence[Answer]:
         """Write each atom whose guards hold."""
-        return await applying.apply(self._loops.here(), self._place, atoms)
+        return await applying.apply(self._loops.here(), self._place, self._memory, atoms=atoms)
 
     async def renew(self, leases: Mapping[str, timedelta | None]) -> Renewed:
         """Extend what the named leases hold.

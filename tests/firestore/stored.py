@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from google.cloud.firestore_v1 import _helpers
-from google.cloud.firestore_v1.types import Document as Message
+from google.cloud.firestore_v1 import types
 
 from oncetask_core.task import OnceTask
+from oncetask_firestore import messages
 from oncetask_firestore.reading import Document, Moments, read
 from oncetask_firestore.writing import changed_fields, new_fields
 
@@ -23,18 +23,19 @@ CREATED = 1_895_000_000_000_000
 def go_document(name: str) -> Fields:
     """Return a document that the Go library wrote, as the client reads it."""
     stored = json.loads((GO_DOCUMENTS / f"{name}.json").read_text(encoding="utf-8"))
-    message = Message.from_json(json.dumps({"fields": stored["fields"]}))
-    return decoded(message)
+    return decoded(types.Document.pb(types.Document.from_json(json.dumps({"fields": stored["fields"]}))))
 
 
-def message_of(fields: Fields) -> Message:
+def message_of(fields: Fields) -> Any:
     """Return fields as Firestore values, with their types."""
-    return Message(fields=_helpers.encode_dict(fields))
+    message = messages.Document()
+    messages.set_fields(message, fields)
+    return message
 
 
-def decoded(message: Message) -> Fields:
-    """Return Firestore values as the client reads them."""
-    return cast(Fields, _helpers.decode_dict(message.fields, None))
+def decoded(message: Any) -> Fields:
+    """Return Firestore values as plain ones."""
+    return messages.fields_of(message)
 
 
 class Stored:

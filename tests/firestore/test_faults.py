@@ -166,7 +166,7 @@ async def test_a_read_that_fails_is_repeated(call: str, code: grpc.StatusCode, f
 @asynchronous
 async def test_a_settle_whose_document_went_on_is_not_written_again(faults: Faults) -> None:
     """The reply is lost, and the task is reset before we ask again: the second try is refused, and told apart."""
-    async with opened(new_project()) as store, opened(store_project(store)) as other:
+    async with opened(new_project()) as store, opened(project_of(store)) as other:
         settle = await held(store)
 
         async def reset_meanwhile() -> None:
@@ -185,7 +185,7 @@ async def test_a_settle_whose_document_went_on_is_not_written_again(faults: Faul
         assert (task.run_uid, task.outcome) == ("second run", None)
 
 
-def store_project(store: FirestoreStore) -> str:
+def project_of(store: FirestoreStore) -> str:
     """Return the project of a store."""
     return str(store._loops._options["project"])
 

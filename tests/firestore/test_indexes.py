@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from google.cloud.firestore_v1.types import RunAggregationQueryRequest, RunQueryRequest
 
 import oncetask_firestore
 from oncetask import OnceTask, TaskFilter, TaskManager, TaskStatus
@@ -74,9 +75,9 @@ def forms(calls: list[tuple[str, Any]]) -> Iterator[Form]:
     """Yield the form of every query among the calls."""
     for name, request in calls:
         if name == "RunQuery":
-            yield form_of(request.structured_query)
+            yield form_of(RunQueryRequest.wrap(request).structured_query)
         elif name == "RunAggregationQuery":
-            yield form_of(request.structured_aggregation_query.structured_query)
+            yield form_of(RunAggregationQueryRequest.wrap(request).structured_aggregation_query.structured_query)
 
 
 def form_of(query: Any) -> Form:

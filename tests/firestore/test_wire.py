@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from google.cloud.firestore_v1 import _helpers, types
 
 from oncetask_core.claims import leased
 from oncetask_core.status import TaskStatus
@@ -116,6 +117,20 @@ class TestRoundTrip:
 
         assert set(fields) == set(FIELDS.values())
         assert message_of(encode(decode(fields))) == message_of(fields)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_values_are_those_of_googles_client(self, name: str) -> None:
+        """We make and read messages by ourselves; its own functions say the same."""
+        ours = message_of(go_document(name))
+        theirs = types.Document(fields=_helpers.encode_dict(go_document(name)))
+
+        assert ours == types.Document.pb(theirs)
+        assert _helpers.decode_dict(theirs.fields, None) == go_document(name)
+
+    def test_what_firestore_has_no_type_for_is_refused(self) -> None:
+        """Nothing is written as something else."""
+        with pytest.raises(TypeError, match="no type for set"):
+            message_of({"field": {1}})
 
     def test_a_double_and_an_int_are_two_things(self) -> None:
         """The comparison would see a difference."""

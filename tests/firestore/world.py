@@ -61,11 +61,7 @@ async def documents(project: str, collection: str = "onceTasks") -> dict[str, Fi
 async def put(project: str, name: str, fields: Fields) -> None:
     """Write fields of a task's document around the store, as a Go worker does: all of a new one, or some of an old."""
     async with looking(project) as client:
-        reference = client.collection("onceTasks").document(name)
-        if (await reference.get()).exists:
-            await reference.update(fields)
-        else:
-            await reference.create(fields)
+        await client.collection("onceTasks").document(name).set(fields, merge=True)
 
 
 async def _nothing() -> None: ...

@@ -1,0 +1,102 @@
+"""The calls to one database over the channel of a client."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from google.api_core import exceptions
+from google.cloud.firestore_v1 import AsyncClient
+
+from oncetask_firestore import messages
+from oncetask_firestore.messages import Query
+
+SERVICE: Final = "/google.firestore.v1.Firestore/"
+CALL_SECONDS: Final = 10.0
+
+
+class Channel:
+    """A database, call by call; each raises what Google's clients raise.
+
+    Args:
+        client: Firestore's client, of the running event loop: its channel and credentials are used.
+    """
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._api = client._firestore_api  # noqa: SLF001 - the client shows its channel by no other way
+        self._database = str(client._database_string)  # noqa: SLF001
+        self._parent = f"{self._database}/documents"
+        metadata: Sequence[tuple[str, str]] = client._rpc_metadata  # noqa: SLF001
+        routed = f"database={quote(self._database, safe='')}"
+        self._metadata = [*metadata, ("x-goog-request-params", routed)]
+        grpc = self._api.transport.grpc_channel
+        self._commit = grpc.unary_unary(
+            f"{SERVICE}Commit",
+            request_serializer=messages.CommitRequest.SerializeToString,
+            response_deserializer=messages.CommitResponse.FromString,
+        )
+        self._get = grpc.unary_stream(
+            f"{SERVICE}BatchGetDocuments",
+            request_serializer=messages.BatchGetRequest.SerializeToString,
+            response_deserializer=messages.BatchGetResponse.FromString,
+        )
+        self._query = grpc.unary_stream(
+            f"{SERVICE}RunQuery",
+            request_serializer=messages.RunQueryRequest.SerializeToString,
+            response_deserializer=messages.RunQueryResponse.FromString,
+        )
+        self._aggregate = grpc.unary_stream(
+            f"{SERVICE}RunAggregationQuery",
+            request_serializer=messages.AggregateRequest.SerializeToString,
+            response_deserializer=messages.AggregateResponse.FromString,
+        )
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._api.transport.close()
+
+    def path(self, collection: str, name: str) -> str:
+        """Return the full name of a document."""
+        return f"{self._parent}/{collection}/{name}"
+
+    async def commit(self, writes: Iterable[Any]) -> list[Any]:
+        """Write all or nothing; return the times of update."""
+        request = messages.CommitRequest(database=self._database, writes=writes)
+        try:
+            reply = await self._commit(request, timeout=CALL_SECONDS, metadata=self._metadata)
+        except Exception as error:
+            raise _known(error) from error
+        return [result.update_time for result in reply.write_results]
+
+    async def get(self, collection: str, names: Iterable[str]) -> list[Any]:
+        """Return the documents that exist."""
+        request = messages.BatchGetRequest(database=self._database)
+        request.documents.extend(self.path(collection, name) for name in names)
+        return [reply.found async for reply in self._stream(self._get, request) if reply.HasField("found")]
+
+    async def find(self, query: Query) -> list[Any]:
+        """Return the documents that a query finds."""
+        request = messages.RunQueryRequest(parent=self._parent)
+        query.write_into(request.structured_query)
+        return [reply.document async for reply in self._stream(self._query, request) if reply.HasField("document")]
+
+    async def count(self, query: Query) -> int:
+        """Return how many documents a query finds."""
+        request = messages.AggregateRequest(parent=self._parent)
+        asked = request.structured_aggregation_query
+        query.write_into(asked.structured_query)
+        asked.aggregations.add(alias="count").count.SetInParent()
+        replies = [reply.result async for reply in self._stream(self._aggregate, request) if reply.HasField("result")]
+        return sum(reply.aggregate_fields["count"].integer_value for reply in replies)
+
+    async def _stream(self, call: Any, request: Any) -> AsyncIterator[Any]:
+        try:
+            async for reply in call(request, timeout=CALL_SECONDS, metadata=self._metadata):
+                yield reply
+        except Exception as error:
+            raise _known(error) from error
+
+
+def _known(error: Exception) -> Exception:
+    """Return an error of gRPC as Google's clients raise it; others as they are."""
+    known: Any = exceptions
+    return cast(Exception, known.from_grpc_error(error)) if hasattr(error, "code") else error

@@ -1,0 +1,119 @@
+"""What an instance remembers of its own writes and readings, to read less.
+
+Nothing here is relied upon. Whatever is written on the strength of it is written under the time of update that is
+remembered, and refused if somebody wrote since; then it is forgotten, and read.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from oncetask_firestore.database import Raw
+from oncetask_firestore.place import Stored
+
+WINDOW_SECONDS: Final = 1.0
+"""How long due tasks that were read and not claimed may be claimed without another look."""
+BUSY_SECONDS: Final = 5.0
+"""How long a key that this instance holds counts as busy without another look."""
+MOST: Final = 10_000
+
+Key = tuple[str, str]
+"""A kind and a resource key."""
+
+
+class HeldKey(msgspec.Struct, frozen=True):
+    """A key that this instance claimed: its lock as it wrote it, and who still holds it."""
+
+    lock: Raw
+    holders: frozenset[str]
+    since: float
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Due tasks that were read together, of which there are more than were read."""
+
+    stored: Sequence[Stored]
+    since: float
+
+
+class Memory:
+    """What one instance remembers.
+
+    Args:
+        monotonic: Seconds that never run backwards.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._held: dict[str, Stored] = {}
+        self._keys: dict[Key, HeldKey] = {}
+        self._key_of: dict[str, Key] = {}
+        self._windows: dict[str, Window] = {}
+        self.cursors: dict[str, str] = {}
+        """By kind: the resource key at which a walk over the keys stopped."""
+
+    def known(self, ids: Collection[str]) -> Mapping[str, Stored]:
+        """Return the documents of tasks that are held, as this instance wrote them."""
+        found = {task_id: self._held.get(task_id) for task_id in ids}
+        return {task_id: stored for task_id, stored in found.items() if stored is not None}
+
+    def learn(self, stored: Stored) -> None:
+        """Remember a document as it was just written: one that is held, while it is."""
+        task = stored.task
+        if task.lease_uid is None:
+            self.forget([task.id])
+            self._released(task.id)
+            return
+        if len(self._held) >= MOST:
+            self._held.clear()
+        self._held[task.id] = stored
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Read these anew the next time."""
+        for task_id in ids:
+            self._held.pop(task_id, None)
+
+    def take_key(self, key: Key, lock: Raw, holders: Collection[str]) -> None:
+        """Remember that this instance has claimed a key."""
+        if len(self._keys) >= MOST:
+            self._keys.clear()
+            self._key_of.clear()
+        self._keys[key] = HeldKey(lock, frozenset(holders), self._monotonic())
+        self._key_of.update(dict.fromkeys(holders, key))
+
+    def _released(self, task_id: str) -> None:
+        key = self._key_of.pop(task_id, None)
+        held = None if key is None else self._keys.get(key)
+        if key is not None and held is not None:
+            self._keys[key] = msgspec.structs.replace(held, holders=held.holders - {task_id})
+
+    def forget_key(self, key: Key) -> None:
+        """Look anew who holds a key."""
+        held = self._keys.pop(key, None)
+        for task_id in () if held is None else held.holders:
+            self._key_of.pop(task_id, None)
+
+    def is_busy(self, key: Key) -> bool:
+        """Return whether this instance holds a key itself, as far as it knows."""
+        held = self._keys.get(key)
+        return held is not None and bool(held.holders) and self._monotonic() - held.since < BUSY_SECONDS
+
+    def free_lock(self, key: Key) -> Raw | None:
+        """Return the lock of a key that this instance was the last to claim, if all it had claimed has ended."""
+        held = self._keys.get(key)
+        return held.lock if held is not None and not held.holders else None
+
+    def window(self, kind: str) -> Window | None:
+        """Hand out the due tasks of a kind that were read a moment ago and not claimed."""
+        window = self._windows.pop(kind, None)
+        is_fresh = window is not None and self._monotonic() - window.since < WINDOW_SECONDS
+        return window if is_fresh else None
+
+    def new_window(self, stored: Sequence[Stored]) -> Window:
+        """Return due tasks that were read just now."""
+        return Window(stored, self._monotonic())
+
+    def keep_window(self, kind: str, window: Window) -> None:
+        """Remember what of a window was not claimed."""
+        self._windows[kind] = window

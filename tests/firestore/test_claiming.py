@@ -1,0 +1,165 @@
+"""Claims among many: what they read, what they leave alone, and what they remember."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from oncetask_core.claims import Claim, Slots
+from oncetask_core.decisions import KindRules, Success, conclude, deletion
+from oncetask_core.task import NewTask, OnceTask
+from oncetask_core.transition import Atom, Verdict
+from oncetask_firestore import FirestoreStore
+from tests.asynchronous import asynchronous
+from tests.firestore.world import Faults, documents, faulty, needs_server, new_project, opened
+
+pytestmark = needs_server
+
+EARLIER = datetime(2020, 1, 1, tzinfo=UTC)
+RULES = KindRules()
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """The calls in the channel."""
+    with faulty(monkeypatch) as made:
+        yield made
+
+
+def new(task_id: str, key: str | None = None, **fields: Any) -> NewTask:
+    """Return a task to insert, due at once."""
+    return NewTask(
+        id=task_id, kind="kind", payload="{}", run_uid=f"run {task_id}", created_by="me", resource_key=key, **fields
+    )
+
+
+def a_claim(lease_uid: str, limit: int) -> Claim:
+    """Return a claim of a few tasks."""
+    return Claim(lease_uid=lease_uid, leased_by="w", lease_for=timedelta(hours=1), slots={"kind": Slots(limit)})
+
+
+async def taken(store: FirestoreStore, lease_uid: str, limit: int) -> list[OnceTask[object]]:
+    """Claim a few tasks."""
+    return list((await store.claim(a_claim(lease_uid, limit))).tasks)
+
+
+def settled(task: OnceTask[object]) -> Atom:
+    """Return the success of a task that is held."""
+    return Atom((conclude(task, Success(), RULES, chance=0.0),))
+
+
+@asynchronous
+async def test_many_tasks_of_a_busy_key_delay_nobody(faults: Faults) -> None:
+    """Twenty other keys and ten tasks without one are claimed at once, at few calls, by whoever asks."""
+    async with opened(new_project()) as store, opened(project_of(store)) as other:
+        await store.insert([new(f"busy {number:04}", "busy", wait_until=EARLIER) for number in range(1500)])
+        (holder,) = await taken(store, "holder", 1)
+        await store.insert([new(f"free {number}") for number in range(10)])
+        await store.insert([new(f"keyed {number}", f"key {number:02}") for number in range(20)])
+        for one in (store, other):
+            faults.calls.clear()
+            first = await taken(one, f"lease of {id(one)}", 10)
+            second = await taken(one, f"second lease of {id(one)}", 5)
+
+            assert holder.resource_key == "busy"
+            assert {task.resource_key for task in (*first, *second)} - {"busy"}
+            assert len(first) + len(second) == 15
+            assert sum(name == "RunQuery" for name, _ in faults.calls) < 150
+
+
+@asynchronous
+async def test_tasks_without_a_key_cost_one_read_and_two_writes(faults: Faults) -> None:
+    """Amortised, when many are due: what was read is claimed, and what was claimed is settled without another look."""
+    async with opened(new_project()) as store:
+        await store.insert([new(f"{number:04}") for number in range(400)])
+        faults.calls.clear()
+        done = 0
+        while tasks := await taken(store, f"lease {done}", 50):
+            answers = await store.apply([settled(task) for task in tasks])
+            done += sum(answer.verdict is Verdict.APPLIED for answer in answers)
+
+        calls = Counter(name for name, _ in faults.calls)
+        writes = sum(len(request.writes) for name, request in faults.calls if name == "Commit")
+        assert done == 400
+        assert writes == 2 * done
+        assert calls["BatchGetDocuments"] == 0
+        assert calls["Commit"] == 2 * done / 50
+
+
+@asynchronous
+async def test_a_key_goes_from_one_task_to_the_next_without_another_look(faults: Faults) -> None:
+    """When many are due, and this instance held the key before: a read is spared, and the lock still guards it."""
+    async with opened(new_project()) as store, opened(project_of(store)) as other:
+        await store.insert([new(f"{number:04}", f"key {number % 10}") for number in range(300)])
+        first = await taken(store, "first", 10)
+        await store.apply([settled(task) for task in first])
+        faults.calls.clear()
+        second = await taken(store, "second", 10)
+
+        assert [task.resource_key for task in second] == [task.resource_key for task in first]
+        assert [task.epoch for task in second] == [2] * 10
+        assert "BatchGetDocuments" not in {name for name, _ in faults.calls}
+
+        await store.apply([settled(task) for task in second])
+        third = await taken(other, "third", 10)
+        fourth = await taken(store, "fourth", 10)
+        assert {task.resource_key for task in third} == {task.resource_key for task in first}
+        assert fourth == []
+
+
+@pytest.mark.parametrize("how", ["settle", "delete"])
+@asynchronous
+async def test_what_others_do_to_a_key_of_ours_is_noticed(how: str) -> None:
+    """A memory that is wrong is refused, and forgotten."""
+    async with opened(new_project()) as store, opened(project_of(store)) as other:
+        await store.insert([new(f"{number:04}", "key") for number in range(150)])
+        (first,) = await taken(store, "first", 1)
+        if how == "settle":
+            await other.apply([settled(first)])
+        else:
+            await other.delete([deletion(first)])
+        (second,) = await taken(other, "second", 1)
+
+        assert second.epoch > first.epoch
+        (late,) = await store.apply([settled(first)])
+        assert late.verdict in {Verdict.ALREADY, Verdict.LEASE_LOST, Verdict.MISSING}
+        assert await taken(store, "third", 1) == []
+
+
+@asynchronous
+async def test_racing_instances_never_share_a_key() -> None:
+    """Four instances drain three keys at once: no two leases of a key overlap, each task is completed once."""
+    project, overlaps, running, done = new_project(), [], set[str](), Counter[str]()
+    async with opened(project) as store:
+        await store.insert([new(f"{number}", f"key {number % 3}") for number in range(120)])
+
+    async def drain(name: int) -> None:
+        async with opened(project) as one:
+            for turn in range(200):
+                tasks = await taken(one, f"{name}.{turn}", 2)
+                for task in tasks:
+                    overlaps.extend([task.id] if task.resource_key in running else [])
+                    running.add(str(task.resource_key))
+                await asyncio.sleep(0)
+                for task in tasks:
+                    running.discard(str(task.resource_key))
+                    (answer,) = await one.apply([settled(task)])
+                    done[task.id] += answer.verdict is Verdict.APPLIED
+                if sum(done.values()) == 120:
+                    return
+
+    await asyncio.gather(*(drain(name) for name in range(4)))
+
+    assert overlaps == []
+    assert set(done.values()) == {1}
+    assert len(done) == 120
+    locks = await documents(project, "onceTaskKeys")
+    assert sorted(lock["epoch"] for lock in locks.values()) == [40, 40, 40]
+
+
+def project_of(store: FirestoreStore) -> str:
+    """Return the project of a store."""
+    return str(store._loops._options["project"])
