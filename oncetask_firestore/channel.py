@@ -1,6 +1,7 @@
 """The calls to one database over the channel of a client."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ from google.cloud.firestore_v1 import AsyncClient
 
 from oncetask_firestore import messages
 from oncetask_firestore.messages import Query
+from oncetask_firestore.store_time import StoreTime
 
 SERVICE: Final = "/google.firestore.v1.Firestore/"
 CALL_SECONDS: Final = 10.0
@@ -19,9 +21,11 @@ class Channel:
 
     Args:
         client: Firestore's client, of the running event loop: its channel and credentials are used.
+        time: Learns the server's time from every reply.
     """
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncClient, time: StoreTime) -> None:
+        self._time = time
         self._api = client._firestore_api  # noqa: SLF001 - the client shows its channel by no other way
         self._database = str(client._database_string)  # noqa: SLF001
         self._parent = f"{self._database}/documents"
@@ -61,10 +65,12 @@ class Channel:
     async def commit(self, writes: Iterable[Any]) -> list[Any]:
         """Write all or nothing; return the times of update."""
         request = messages.CommitRequest(database=self._database, writes=writes)
+        sent = self._time.host_now()
         try:
             reply = await self._commit(request, timeout=CALL_SECONDS, metadata=self._metadata)
         except Exception as error:
             raise _known(error) from error
+        self._observe(sent, reply.commit_time)
         return [result.update_time for result in reply.write_results]
 
     async def get(self, collection: str, names: Iterable[str]) -> list[Any]:
@@ -89,11 +95,20 @@ class Channel:
         return sum(reply.aggregate_fields["count"].integer_value for reply in replies)
 
     async def _stream(self, call: Any, request: Any) -> AsyncIterator[Any]:
+        sent: datetime | None = self._time.host_now()
         try:
             async for reply in call(request, timeout=CALL_SECONDS, metadata=self._metadata):
+                if sent is not None:
+                    self._observe(sent, reply.read_time)
+                sent = None
                 yield reply
         except Exception as error:
             raise _known(error) from error
+
+    def _observe(self, sent: datetime, server: Any) -> None:
+        received = self._time.host_now()
+        if server.seconds:
+            self._time.observe(sent, received, server=server.ToDatetime(tzinfo=UTC))
 
 
 def _known(error: Exception) -> Exception:

@@ -50,11 +50,11 @@ class _Claiming:
         self._place = place
         self._memory = memory
         self._claim = wanted
-        self._now = now = place.time.now()
+        self._now = place.time.now()
         self._prepared = 0
         self._granted = 0
         try:
-            now + wanted.lease_for
+            self._now + wanted.lease_for
         except OverflowError as error:
             raise StoreError(f"the leases would end at a time out of range: {error}; nothing was leased") from error
 
@@ -65,6 +65,8 @@ class _Claiming:
             _RepeatedError: The lease holds tasks already.
         """
         await self._check_repeated()
+        self._place.time.check()
+        self._now = self._place.time.now()
         kinds = {kind: self._candidates(kind) for kind in self._claim.slots}
         tasks = await self._suspect(kinds) if self._claim.suspects else await self._ordinary(kinds)
         unreadable = {task_id: reason for one in kinds.values() for task_id, reason in one.unreadable.items()}

@@ -8,7 +8,6 @@ that every write leaves in its document tells whether the first one was written.
 import asyncio
 import functools
 import random
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -21,6 +20,7 @@ from oncetask_firestore.channel import Channel
 from oncetask_firestore.extras import EXTRAS
 from oncetask_firestore.failures import REFUSALS, TRANSIENT, UNCERTAIN, UNWRITABLE, failed, unavailable
 from oncetask_firestore.messages import Query
+from oncetask_firestore.store_time import StoreTime
 
 T = TypeVar("T")
 
@@ -70,10 +70,11 @@ class Database:
 
     Args:
         client: Firestore's client, of the running event loop.
+        time: Learns the server's time.
     """
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._channel = Channel(client)
+    def __init__(self, client: AsyncClient, time: StoreTime) -> None:
+        self._channel = Channel(client, time)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -178,12 +179,12 @@ def mark_of(fields: Mapping[str, Any]) -> object:
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
     """Return what a call returns, repeating it with growing pauses while the error may pass."""
-    started, pause = time.monotonic(), FIRST_PAUSE
+    started, pause = asyncio.get_running_loop().time(), FIRST_PAUSE
     while True:
         try:
             return await ask()
         except TRANSIENT as error:
-            if time.monotonic() - started > PATIENCE_SECONDS:
+            if asyncio.get_running_loop().time() - started > PATIENCE_SECONDS:
                 raise unavailable(error, PATIENCE_SECONDS) from error
         except exceptions.GoogleAPICallError as error:
             raise failed(error) from error

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from google.cloud.firestore_v1 import AsyncClient
 
 from oncetask_firestore.database import Database
+from oncetask_firestore.store_time import StoreTime
 
 
 class Loops:
@@ -18,11 +19,19 @@ class Loops:
         project: The project, where no client is given.
         database: The database, where no client is given.
         credentials: The credentials, where no client is given.
+        time: Learns the server's time from every reply.
     """
 
     def __init__(
-        self, client: AsyncClient | None, *, project: str | None, database: str | None, credentials: object
+        self,
+        client: AsyncClient | None,
+        *,
+        project: str | None,
+        database: str | None,
+        credentials: object,
+        time: StoreTime,
     ) -> None:
+        self._time = time
         self._options: dict[str, Any] = {"project": project, "database": database, "credentials": credentials}
         if client is not None:
             self._options = _options_of(client)
@@ -36,7 +45,7 @@ class Loops:
         loop = asyncio.get_running_loop()
         database = self._by_loop.get(loop)
         if database is None:
-            database = self._by_loop[loop] = Database(AsyncClient(**self._options))
+            database = self._by_loop[loop] = Database(AsyncClient(**self._options), self._time)
         return database
 
     async def close(self) -> None:

@@ -1,19 +1,16 @@
 """The documents of one environment: their names, and what they say or why they cannot be read."""
 
 import secrets
-import threading
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from oncetask_core.clock import Clock, SystemClock
 from oncetask_core.task import OnceTask
 from oncetask_firestore.database import TASKS, Database, Raw, Write
 from oncetask_firestore.names import Ids, document_name
 from oncetask_firestore.reading import Document, Moments, read
-from oncetask_firestore.texts import to_micros
+from oncetask_firestore.store_time import StoreTime
 from oncetask_firestore.wire import MalformedError
 from oncetask_firestore.writing import changed_fields
 
@@ -52,45 +49,12 @@ class Fault(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Time:
-    """The store's time, which never runs backwards, and the numbers that creations get.
-
-    Args:
-        clock: An injected clock; None for the host's.
-    """
-
-    def __init__(self, clock: Clock | None) -> None:
-        self._host = SystemClock()
-        self._clock: Clock = self._host if clock is None else clock
-        self._latest: datetime | None = None
-        self._number = 0
-        self._lock = threading.Lock()
-
-    def now(self) -> datetime:
-        """Return the time."""
-        with self._lock:
-            reading = self._clock.now()
-            self._latest = reading if self._latest is None else max(self._latest, reading)
-            return self._latest
-
-    def monotonic(self) -> float:
-        """Return seconds of the host that never run backwards."""
-        return self._host.monotonic()
-
-    def numbers(self, count: int) -> int:
-        """Return the first of as many rising numbers, above all that this process was given before."""
-        with self._lock:
-            first = max(to_micros(self._host.now()) * 1000, self._number)
-            self._number = first + count
-            return first
-
-
 class Place(msgspec.Struct, frozen=True):
     """One environment in a database."""
 
     env: str
     ids: Ids
-    time: Time
+    time: StoreTime
 
     def name(self, task_id: str) -> str:
         """Return the name of a task's document."""

@@ -17,7 +17,8 @@ from oncetask_firestore import applying, claiming, controlling, listing, renewin
 from oncetask_firestore.loops import Loops
 from oncetask_firestore.memory import Memory
 from oncetask_firestore.names import check_ids
-from oncetask_firestore.place import Place, Time
+from oncetask_firestore.place import Place
+from oncetask_firestore.store_time import StoreTime
 
 
 class FirestoreStore:
@@ -34,7 +35,7 @@ class FirestoreStore:
         env: The environment whose tasks are read and written.
         ids: How documents are named: `scoped`, or `verbatim` where Go workers share an environment that is not the
             default one.
-        clock: Where the store's time comes from; the host's clock when not given.
+        clock: Where the store's time comes from; Firestore's own time when not given.
 
     Raises:
         ConfigurationError: `ids` is something else.
@@ -53,9 +54,9 @@ class FirestoreStore:
         clock: Clock | None = None,
     ) -> None:
         injected = None if isinstance(clock, SystemClock) else clock
-        self._place = Place(check_env(env), check_ids(ids), Time(injected))
+        self._place = Place(check_env(env), check_ids(ids), StoreTime(injected))
         self._memory = Memory(self._place.time.monotonic)
-        self._loops = Loops(client, project=project, database=database, credentials=credentials)
+        self._loops = Loops(client, project=project, database=database, credentials=credentials, time=self._place.time)
 
     @property
     def env(self) -> str:

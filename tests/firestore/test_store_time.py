@@ -1,0 +1,111 @@
+"""The server's time, learnt from replies: hosts whose clocks are wrong agree with it."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from oncetask_core.clock import START, VirtualClock
+from oncetask_core.errors import StoreUnavailableError
+from oncetask_firestore.store_time import MARGIN, StoreTime
+
+SECOND = timedelta(seconds=1)
+Observe = Callable[[timedelta, timedelta], None]
+
+
+class Host:
+    """A machine whose clock differs from the server's."""
+
+    def __init__(self, error: timedelta) -> None:
+        self.server = START
+        self.clock = VirtualClock(START + error)
+        self.time = StoreTime(None, host=self.clock)
+
+    def passes(self, by: timedelta) -> None:
+        """Let time go by for both."""
+        self.clock.advance(by)
+        self.server += by
+
+    def round_trip(self, there: timedelta, back: timedelta) -> None:
+        """Ask the server something."""
+        sent = self.clock.now()
+        self.passes(there)
+        answered = self.server
+        self.passes(back)
+        self.time.observe(sent, self.clock.now(), server=answered)
+
+    def error(self) -> timedelta:
+        """Return how far the store's time is from the server's."""
+        return self.time.now() - self.server
+
+
+@pytest.mark.parametrize("seconds", [-3600, -1, 1, 3600])
+def test_a_wrong_clock_is_corrected_up_to_a_round_trip(seconds: int) -> None:
+    """Before and after: nothing else is promised about times."""
+    host = Host(timedelta(seconds=seconds))
+    host.round_trip(SECOND / 10, SECOND / 20)
+
+    assert abs(host.error()) <= SECOND / 10 + MARGIN
+
+
+def test_a_clock_that_fits_is_taken_as_it_is() -> None:
+    """So two processes of one machine have one time."""
+    host = Host(MARGIN)
+    for _ in range(3):
+        host.round_trip(SECOND / 10, SECOND / 100)
+
+    assert host.time.now() == host.clock.now()
+
+
+def test_quicker_round_trips_make_it_better_and_slow_ones_no_worse() -> None:
+    """A reply that took more than five seconds says nothing."""
+    host = Host(timedelta(minutes=5))
+    host.round_trip(SECOND, SECOND)
+    host.passes(2 * SECOND)
+    host.round_trip(SECOND / 100, SECOND / 100)
+    exact = host.error()
+    host.round_trip(timedelta(minutes=1), SECOND)
+
+    assert abs(exact) <= SECOND / 100 + MARGIN
+    assert host.error() == exact
+
+
+def test_it_never_runs_backwards() -> None:
+    """It stands still until a correction is made good."""
+    host = Host(timedelta(minutes=5))
+    before = host.time.now()
+    host.round_trip(SECOND, SECOND)
+
+    assert host.time.now() == before
+
+
+def test_an_injected_clock_is_followed() -> None:
+    """Whatever a server says."""
+    clock = VirtualClock()
+    time = StoreTime(clock)
+    time.observe(datetime.now(START.tzinfo), datetime.now(START.tzinfo), server=START - SECOND)
+    time.check()
+
+    assert time.now() == START
+
+
+def test_without_a_quick_reply_nothing_is_claimed() -> None:
+    """Neither before the first one, nor a minute after the last."""
+    host = Host(SECOND)
+    with pytest.raises(StoreUnavailableError, match="not known"):
+        host.time.check()
+    host.round_trip(SECOND, SECOND)
+    host.time.check()
+    host.passes(timedelta(seconds=61))
+    host.round_trip(6 * SECOND, SECOND)
+
+    with pytest.raises(StoreUnavailableError, match="not known"):
+        host.time.check()
+
+
+def test_numbers_rise() -> None:
+    """Although the clock stands still."""
+    host = Host(timedelta(0))
+    numbers = [host.time.numbers(3) for _ in range(3)]
+
+    assert numbers == [numbers[0], numbers[0] + 3, numbers[0] + 6]
