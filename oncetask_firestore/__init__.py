@@ -14,4 +14,11 @@ def open_store(url: str, *, env: str, clock: Clock | None = None) -> FirestoreSt
         ConfigurationError: The URL is malformed, or has an option that is unknown.
     """
     location = located(url)
-    return FirestoreStore(project=location.project, database=location.database, ids=location.ids, env=env, clock=clock)
+    return FirestoreStore(
+        project=location.project,
+        database=location.database,
+        ids=location.ids,
+        shared_with_go=location.shared_with_go,
+        env=env,
+        clock=clock,
+    )

@@ -165,8 +165,10 @@ class Candidates:
     async def _units(self, stored: Iterable[Stored], *, is_fresh: bool) -> list[Unit]:
         """Return what can be had of due tasks: those without a key, and for each key the first of its line.
 
-        Of a page that was read just now and may hold all that is due, nothing is taken on memory.
+        Of a page that was read just now and may hold all that is due, nothing is taken on memory; nor is anything
+        while Go's workers, who move no lock, claim the same keys.
         """
+        is_fresh = is_fresh or self._place.shared_with_go
         now = self._place.time.now()
         due = [one for one in stored if is_due(one.task, now) and not one.task.is_generator]
         units = [Unit([one], None) for one in due if one.task.resource_key is None]

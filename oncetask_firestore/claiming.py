@@ -1,15 +1,19 @@
 """Claiming: candidates are read outside of any transaction, and taken by commits under the times that were read."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from oncetask_core.claims import Claim, claim_order, leased
+from oncetask_core.decisions import KindRules, Released, conclude
 from oncetask_core.errors import StoreError
 from oncetask_core.store import Claimed
 from oncetask_core.task import OnceTask
-from oncetask_firestore.applying import halves
+from oncetask_core.transition import Atom
+from oncetask_firestore.applying import apply, halves
 from oncetask_firestore.candidates import Candidates, Unit
 from oncetask_firestore.database import Database, Raw, Write
+from oncetask_firestore.keys import Key, is_leased_beside
 from oncetask_firestore.memory import Memory
 from oncetask_firestore.place import Place, new_mark
 from oncetask_firestore.renewing import held_by
@@ -69,10 +73,30 @@ class _Claiming:
         self._now = self._place.time.now()
         kinds = {kind: self._candidates(kind) for kind in self._claim.slots}
         tasks = await self._suspect(kinds) if self._claim.suspects else await self._ordinary(kinds)
+        if self._place.shared_with_go:
+            given_back = await self._given_back(tasks)
+            tasks = [task for task in tasks if task.id not in given_back]
         unreadable = {task_id: reason for one in kinds.values() for task_id, reason in one.unreadable.items()}
         times = [await candidates.next_due() for candidates in kinds.values()]
         due = min((time for time in times if time is not None), default=None)
         return Claimed(tasks=tasks, now=self._now, next_due=due, unreadable=unreadable)
+
+    async def _given_back(self, tasks: Sequence[Task]) -> frozenset[str]:
+        """Release what was just claimed of keys on which a Go worker holds a lease; return the ids.
+
+        Go's claim sees our lease, or we see Go's: whoever commits second looks after the other has written.
+        """
+        keys: defaultdict[Key, list[Task]] = defaultdict(list)
+        for task in tasks:
+            if task.resource_key is not None:
+                keys[Key(task.kind, task.resource_key)].append(task)
+        released: list[Task] = []
+        for key, ours in keys.items():
+            if await is_leased_beside(self._database, self._place, key, ids=[task.id for task in ours]):
+                released += ours
+        releases = [Atom((conclude(task, Released(), KindRules(), chance=0.0),)) for task in released]
+        await apply(self._database, self._place, self._memory, atoms=releases)
+        return frozenset(task.id for task in released)
 
     def _candidates(self, kind: str) -> Candidates:
         group, suspects = self._claim.slots[kind].group, self._claim.suspects

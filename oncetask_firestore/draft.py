@@ -85,6 +85,9 @@ class Draft:
         guard = transition.guard
         task = self._find(guard.id)
         verdict = judge(guard, task, self._now)
+        by_holder = guard.lease_uid is not None and not guard.run_out
+        if verdict is Verdict.APPLIED and task is not None and by_holder and self._place.is_over(task):
+            raise _RefusedError(guard, Verdict.LEASE_LOST)
         if verdict is Verdict.APPLIED and task is not None:
             self._tasks[guard.id] = applied(task, transition, self._now)
             if transition.event is Event.EXPIRE:

@@ -7,7 +7,7 @@ has no end, and its epoch only rises.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from oncetask_core.claims import is_due
@@ -19,6 +19,7 @@ from oncetask_firestore.extras import STRICT
 from oncetask_firestore.messages import Query
 from oncetask_firestore.names import scoped_name
 from oncetask_firestore.place import Fault, Place, Stored
+from oncetask_firestore.texts import rounded_down
 
 Task = OnceTask[object]
 
@@ -85,6 +86,14 @@ async def line_of(database: Database, place: Place, key: Key, *, group: int) -> 
         return None, faults
     group_of = successors(head, tasks, now=now, limit=group - 1)
     return Line(key, locks.get(name), by_id[head.id], [by_id[task.id] for task in group_of]), faults
+
+
+async def is_leased_beside(database: Database, place: Place, key: Key, *, ids: Collection[str]) -> bool:
+    """Return whether a task of a key other than these holds a lease that has not run out, by Go's own test."""
+    leased, faults = place.read_all(await database.find(_leased(place, key)))
+    now = rounded_down(place.time.now())
+    others = [one.task for one in leased if one.task.id not in ids and contends(one.task)]
+    return bool(faults) or any(rounded_down(task.leased_until or place.time.now()) > now for task in others)
 
 
 async def _line(database: Database, place: Place, key: Key, *, limit: int) -> tuple[list[Stored], list[Fault]]:

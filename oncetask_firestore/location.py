@@ -1,4 +1,4 @@
-"""URLs of Firestore databases: `firestore://project/database?ids=verbatim`."""
+"""URLs of Firestore databases: `firestore://project/database?ids=verbatim&shared_with_go=true`."""
 
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -15,6 +15,7 @@ class Location(NamedTuple):
     project: str
     database: str
     ids: Ids
+    shared_with_go: bool = False
 
 
 def located(url: str) -> Location:
@@ -33,10 +34,11 @@ def located(url: str) -> Location:
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     ids = check_ids(options.pop("ids", "scoped"))
-    if options:
+    shared = options.pop("shared_with_go", "false")
+    if options or shared not in {"true", "false"}:
         raise ConfigurationError(
-            value=", ".join(sorted(options)),
-            rule=f"{url} has no other option than ids",
+            value=", ".join(sorted(options)) or shared,
+            rule=f"the options of {url} are ids=scoped|verbatim and shared_with_go=true|false",
             remedy="Leave the others out.",
         )
-    return Location(unquote(parts.netloc), database, ids)
+    return Location(unquote(parts.netloc), database, ids, shared_with_go=shared == "true")

@@ -11,6 +11,7 @@ from oncetask_firestore.database import TASKS, Database, Raw, Write
 from oncetask_firestore.names import Ids, document_name
 from oncetask_firestore.reading import Document, Moments, read
 from oncetask_firestore.store_time import StoreTime
+from oncetask_firestore.texts import rounded_down
 from oncetask_firestore.wire import MalformedError
 from oncetask_firestore.writing import changed_fields
 
@@ -55,10 +56,17 @@ class Place(msgspec.Struct, frozen=True):
     env: str
     ids: Ids
     time: StoreTime
+    shared_with_go: bool = False
+    """Whether workers of the Go library claim keys of the same kinds."""
 
     def name(self, task_id: str) -> str:
         """Return the name of a task's document."""
         return document_name(task_id, env=self.env, ids=self.ids)
+
+    def is_over(self, task: Task) -> bool:
+        """Return whether a holder has to stop because Go's workers may take its key: its end as text has passed."""
+        keyed = self.shared_with_go and task.resource_key is not None and task.leased_until is not None
+        return keyed and rounded_down(task.leased_until or self.time.now()) <= rounded_down(self.time.now())
 
     def read(self, raw: Raw) -> Stored | Fault | None:
         """Return what a document says; None for one of another environment."""

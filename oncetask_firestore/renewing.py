@@ -32,7 +32,8 @@ async def renew(database: Database, place: Place, leases: Mapping[str, timedelta
         ends = {uid: None if by is None else now + by for uid, by in leases.items()}
     except OverflowError as error:
         raise StoreError(f"a lease would end at a time out of range: {error}; nothing was extended") from error
-    stored = [one for uids in _parts(sorted(leases), MOST_VALUES) for one in await held_by(database, place, uids)]
+    found = [one for uids in _parts(sorted(leases), MOST_VALUES) for one in await held_by(database, place, uids)]
+    stored = [one for one in found if not place.is_over(one.task)]
     held: list[HeldLease] = []
     for part in _parts(stored, AT_ONCE):
         held += await _extend(database, place, part, ends=ends, tries=TRIES)

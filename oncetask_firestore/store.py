@@ -35,6 +35,8 @@ class FirestoreStore:
         env: The environment whose tasks are read and written.
         ids: How documents are named: `scoped`, or `verbatim` where Go workers share an environment that is not the
             default one.
+        shared_with_go: Whether workers of the Go library take tasks of the same kinds: claims of keys then look for
+            Go's leases once more before a handler starts, and a holder of a key stops when its lease ends in Go's eyes.
         clock: Where the store's time comes from; Firestore's own time when not given.
 
     Raises:
@@ -51,10 +53,11 @@ class FirestoreStore:
         credentials: object = None,
         env: str = DEFAULT_ENV,
         ids: str = "scoped",
+        shared_with_go: bool = False,
         clock: Clock | None = None,
     ) -> None:
         injected = None if isinstance(clock, SystemClock) else clock
-        self._place = Place(check_env(env), check_ids(ids), StoreTime(injected))
+        self._place = Place(check_env(env), check_ids(ids), StoreTime(injected), shared_with_go)
         self._memory = Memory(self._place.time.monotonic)
         self._loops = Loops(client, project=project, database=database, credentials=credentials, time=self._place.time)
 

@@ -20,6 +20,7 @@ class TestUrls:
             ("firestore://shop/", Location("shop", "(default)", "scoped")),
             ("firestore://example.com:shop/tasks", Location("example.com:shop", "tasks", "scoped")),
             ("firestore://shop/(default)?ids=verbatim", Location("shop", "(default)", "verbatim")),
+            ("firestore://shop?shared_with_go=true", Location("shop", "(default)", "scoped", shared_with_go=True)),
         ],
     )
     def test_a_url_names_a_project_and_a_database(self, url: str, location: Location) -> None:
@@ -34,7 +35,7 @@ class TestUrls:
         with pytest.raises(ConfigurationError, match=r"firestore://project/database"):
             located(url)
 
-    @pytest.mark.parametrize("query", ["id=verbatim", "ids=hashed"])
+    @pytest.mark.parametrize("query", ["id=verbatim", "ids=hashed", "shared_with_go=yes"])
     def test_a_wrong_option_is_refused(self, query: str) -> None:
         """Nothing that is written in a URL is ignored."""
         with pytest.raises(ConfigurationError, match=r"ids"):
