@@ -73,5 +73,11 @@ class SlotTable:
                 continue
             size = handler.options.max_group if handler.is_group else 1
             group = groups.setdefault((handler.lease_for, handler.options.renew_lease), {})
-            group[handler.kind] = Slots(limit=min(free, max(MANY, -(-most // 2))), group=size)
+            group[handler.kind] = Slots(limit=_share(free, most), group=size)
         return [Demand(lease_for, renew, slots) for (lease_for, renew), slots in groups.items()]
+
+
+def _share(free: int, most: int) -> int:
+    """Return how many of the free slots one claim is to fill: half of many, unless too few would be left to ask for."""
+    half = max(MANY, -(-most // 2))
+    return half if free - half >= most * FREE_SHARE else free

@@ -1,9 +1,11 @@
 """Bad input: a typed error that names the value, the rule and the way out, before anything is written."""
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pytest
 
@@ -166,6 +168,13 @@ async def unstorable_result(task: OnceTask[Job]) -> Callable[[], None]:
 async def fine(task: OnceTask[Job], context: TaskContext[Job]) -> None: ...
 
 
+def without_the_driver(url: str) -> TaskManager:
+    """Return a manager made where Firestore's client is not installed."""
+    kept = {name: module for name, module in sys.modules.items() if not name.startswith("oncetask_firestore")}
+    with patch.dict(sys.modules, {**kept, "google.cloud.firestore_v1": None}, clear=True):
+        return TaskManager(url)
+
+
 REGISTRATIONS: list[tuple[str, Callable[[TaskManager], object], type[InputError], str]] = [
     ("no parameters", lambda m: m.register_task_handler(Job, no_parameters), ConfigurationError, "handler(task)"),
     ("three parameters", lambda m: m.register_task_handler(Job, three_parameters), ConfigurationError, "handler(task)"),
@@ -203,7 +212,7 @@ REGISTRATIONS: list[tuple[str, Callable[[TaskManager], object], type[InputError]
     ("an unknown kind", lambda m: m.unregister("nobody"), UnknownKindError, "nobody"),
     ("an unknown scheme", lambda m: TaskManager("redis://host"), ConfigurationError, "redis://host"),
     ("a path for a URL", lambda m: TaskManager("tasks.db"), ConfigurationError, "sqlite:///tasks.db"),
-    ("a missing extra", lambda m: TaskManager("firestore://p/d"), ConfigurationError, "oncetask[firestore]"),
+    ("a missing extra", lambda m: without_the_driver("firestore://p/d"), ConfigurationError, "oncetask[firestore]"),
     ("something else as a store", lambda m: TaskManager(42), ConfigurationError, "42"),  # type: ignore[arg-type]
     ("an empty environment", lambda m: TaskManager("memory://", env=""), InvalidTaskError, "env"),
     ("two environments", lambda m: TaskManager(World().store, env="OTHER"), ConfigurationError, "OTHER"),
