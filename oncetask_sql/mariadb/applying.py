@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from asyncmy.errors import MySQLError
 
 from oncetask_core.errors import StoreError
-from oncetask_core.transition import Answer, Atom, Guard, Transition, Verdict, judge
+from oncetask_core.transition import Answer, Atom, Guard, Transition, Verdict
+from oncetask_sql import waves
 from oncetask_sql.advancing import ADVANCING
-from oncetask_sql.codec import SELECTED, Task, UnreadableRowError, decode
+from oncetask_sql.codec import SELECTED, Row
 from oncetask_sql.inserted import answers_of, distinct
 from oncetask_sql.keys import keys_of
 from oncetask_sql.mariadb import inserting, seating, writes
@@ -20,7 +22,6 @@ from oncetask_sql.mariadb.tries import PAUSES, TRIES
 from oncetask_sql.mariadb.writes import Locked
 from oncetask_sql.wording import Wording
 
-_APPLIED: Final = Answer(verdict=Verdict.APPLIED)
 _READ: Final = f"SELECT {SELECTED} FROM oncetask_task WHERE env = %(env)s AND id IN (%(ids)s)"
 
 
@@ -46,65 +47,38 @@ class Writer:
         self._session = session
         self._wording = wording
 
+    @property
+    def row_errors(self) -> tuple[type[Exception], ...]:
+        """What one row alone is to blame for."""
+        return ROW_ERRORS
+
     async def apply(self, atoms: Sequence[Atom]) -> list[Answer]:
         """Write each atom whose guards hold; return one answer per atom, in order."""
-        answers: dict[int, Answer] = {}
-        wave: dict[int, Transition] = {}
-        ids: set[str] = set()
-        for position, atom in enumerate(atoms):
-            single = atom.transitions[0] if len(atom.transitions) == 1 and not atom.inserts else None
-            if single is None or single.guard.id in ids:
-                answers |= await self._apply_wave(wave)
-                wave, ids = {}, set()
-            if single is None:
-                answers[position] = await self._apply_whole(atom)
-            else:
-                wave[position] = single
-                ids.add(single.guard.id)
-        answers |= await self._apply_wave(wave)
-        return [answers[position] for position in range(len(atoms))]
+        return await waves.apply(self, atoms)
 
     async def delete(self, guards: Sequence[Guard]) -> list[Verdict]:
         """Remove each task whose guard holds; return one verdict per guard, in order."""
-        verdicts: dict[int, Verdict] = {}
-        left = dict(enumerate(guards))
-        while left:
-            once = {guard.id: position for position, guard in reversed(left.items())}
-            wave = {position: left.pop(position) for position in sorted(once.values())}
-            deleted = await self._write_all([_Part(guard, None, seats=True) for guard in wave.values()], clears=True)
-            refused = [guard for guard in wave.values() if guard.id not in deleted]
-            judged = await self._judged(refused)
-            for position, guard in wave.items():
-                verdicts[position] = Verdict.APPLIED if guard.id in deleted else judged[guard.id].verdict
-        return [verdicts[position] for position in range(len(guards))]
+        return await waves.delete(self, guards)
 
-    async def _apply_wave(self, wave: Mapping[int, Transition]) -> dict[int, Answer]:
-        """Write transitions of different tasks, which therefore do not see each other."""
-        if not wave:
-            return {}
-        done, broken = await self._write(list(wave.values()))
-        refused = [one.guard for one in wave.values() if one.guard.id not in done and one.guard.id not in broken]
-        judged = await self._judged(refused)
-        known = {**dict.fromkeys(done, _APPLIED), **broken, **judged}
-        return {position: known[one.guard.id] for position, one in wave.items()}
-
-    async def _write(self, transitions: Sequence[Transition]) -> tuple[set[str], dict[str, Answer]]:
-        """Return the ids of what was written, and the answers of what cannot be; halves what fails as a whole."""
+    async def write_all(self, transitions: Sequence[Transition]) -> set[str]:
+        """Write transitions of different tasks whose guards hold; return the ids of what was written."""
         clears = any(one.event in ADVANCING for one in transitions)
-        try:
-            return await self._write_all([self._part(one) for one in transitions], clears=clears), {}
-        except ROW_ERRORS as error:
-            if len(transitions) == 1:
-                return set(), {transitions[0].guard.id: _broken(transitions[0].guard.id, error)}
-        half = len(transitions) // 2
-        done, broken = await self._write(transitions[:half])
-        more_done, more_broken = await self._write(transitions[half:])
-        return done | more_done, broken | more_broken
+        return await self._write_parts([self._part(one) for one in transitions], clears=clears)
+
+    async def delete_all(self, guards: Sequence[Guard]) -> set[str]:
+        """Remove different tasks whose guards hold; return the ids of those."""
+        return await self._write_parts([_Part(guard, None, seats=True) for guard in guards], clears=True)
+
+    async def read(self, ids: Sequence[str]) -> tuple[Sequence[Row], datetime]:
+        """Return the rows of tasks, and the store's time."""
+        reading = said(self._wording, _READ, ids=ids)
+        rows, ((micros,),) = await self._session.batch([reading, said(self._wording, NOW)])
+        return rows, self._wording.time.seen(micros)
 
     def _part(self, one: Transition) -> _Part:
         return _Part(one.guard, writes.writing(self._wording, one), seats=one.bumps_revision)
 
-    async def _write_all(self, parts: Sequence[_Part], *, clears: bool) -> set[str]:
+    async def _write_parts(self, parts: Sequence[_Part], *, clears: bool) -> set[str]:
         """Write what guards let through, and come back for what others have locked; return the ids of it."""
         done: set[str] = set()
         left = {part.guard.id: part for part in parts}
@@ -147,31 +121,7 @@ class Writer:
             task_id for (task_id,) in await self._session.rows(said(self._wording, writes.EXISTING, ids=sorted(ids)))
         }
 
-    async def _judged(self, guards: Sequence[Guard]) -> dict[str, Answer]:
-        """Return why the guards of different tasks refused.
-
-        One that holds by now, or whose row somebody else has locked, reads as changed: decide again.
-        """
-        if not guards:
-            return {}
-        reading = said(self._wording, _READ, ids=[guard.id for guard in guards])
-        rows, ((micros,),) = await self._session.batch([reading, said(self._wording, NOW)])
-        now = self._wording.time.seen(micros)
-        answers: dict[str, Answer] = {}
-        tasks: dict[str, Task] = {}
-        for row in rows:
-            try:
-                task = decode(row)
-                tasks[task.id] = task
-            except UnreadableRowError as fault:
-                answers[fault.task_id] = Answer(verdict=Verdict.BROKEN, error=fault)
-        for guard in guards:
-            verdict = judge(guard, tasks.get(guard.id), now)
-            decisive = Verdict.CHANGED if verdict is Verdict.APPLIED else verdict
-            answers.setdefault(guard.id, Answer(verdict=decisive, task=tasks.get(guard.id)))
-        return answers
-
-    async def _apply_whole(self, atom: Atom) -> Answer:
+    async def apply_whole(self, atom: Atom) -> Answer:
         """Write an atom of several parts, or nothing of it."""
         for attempt in range(TRIES):
             try:
@@ -184,9 +134,9 @@ class Writer:
                     continue
                 if not isinstance(error, ROW_ERRORS):
                     raise
-                return _broken_atom(error)
+                return waves.broken_atom(error)
             except (StoreError, *ROW_ERRORS) as error:
-                return _broken_atom(error)
+                return waves.broken_atom(error)
             if answer.verdict is not Verdict.CHANGED or attempt >= len(PAUSES) or not await self._is_held_up(atom):
                 return answer
             await asyncio.sleep(PAUSES[attempt])
@@ -206,7 +156,7 @@ class Writer:
                 rows[row.id] = row.after(one)
         if refused:
             await self._session.abandon()
-            return await self._refusal(atom, refused)
+            return await waves.refusal(self, atom, refused)
         existing = await inserting.known(self._session, self._wording, [new.id for new in atom.inserts])
         missing = [new for new in distinct(atom.inserts) if new.id not in existing]
         keys = keys_of(missing) | {row.key for row in rows.values() if row.key is not None}
@@ -220,23 +170,3 @@ class Writer:
         ids = {one.guard.id for one in atom.transitions}
         (found,) = await self._session.transaction([writes.locking(self._wording, ids)])
         return bool(await self._existing(ids - {row[1] for row in found}))
-
-    async def _refusal(self, atom: Atom, refused: Sequence[Guard]) -> Answer:
-        """Return the answer of the first guard that refused; "already applied" only if all of them say so."""
-        judged = await self._judged(refused)
-        answers = [judged[guard.id] for guard in refused]
-        decisive = next((one for one in answers if one.verdict is not Verdict.ALREADY), answers[0])
-        if decisive.verdict is Verdict.ALREADY and len(refused) < len(atom.transitions):
-            return Answer(verdict=Verdict.LEASE_LOST, task=decisive.task)
-        return decisive
-
-
-def _broken_atom(error: Exception) -> Answer:
-    cause = error if isinstance(error, StoreError) else StoreError(f"the atom cannot be written: {error}")
-    return Answer(verdict=Verdict.BROKEN, error=cause)
-
-
-def _broken(task_id: str, error: Exception) -> Answer:
-    broken = StoreError(f"task {task_id!r} cannot be written: {error}")
-    broken.__cause__ = error
-    return Answer(verdict=Verdict.BROKEN, error=broken)
