@@ -3,7 +3,7 @@
 import asyncio
 
 from oncetask_sql.mariadb import opening
-from oncetask_sql.mariadb.lane import Lane
+from oncetask_sql.mariadb.endpoint import lane
 from oncetask_sql.mariadb.location import located
 
 
@@ -16,8 +16,8 @@ def migrate(url: str) -> None:
         SchemaError: The schema is newer than this library.
     """
     location = located(url)
-    lane = Lane(location)
-    asyncio.run(lane.run(lambda session: opening.migrate(session, location)))
+    way = lane(location)
+    asyncio.run(way.run(lambda session: opening.migrate(session, location)))
 
 
 def pending_script(url: str) -> str:
@@ -29,6 +29,6 @@ def pending_script(url: str) -> str:
         SchemaError: The schema is newer than this library.
     """
     location = located(url)
-    lane = Lane(location)
-    version = asyncio.run(lane.run(lambda session: opening.version_at_most_ours(session, location)))
+    way = lane(location)
+    version = asyncio.run(way.run(lambda session: opening.version_at_most_ours(session, location)))
     return opening.script(location, after=version)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from oncetask_core.claims import Claim
@@ -14,9 +15,10 @@ from oncetask_core.store import Claimed, ControlRecord, Decide, Found, Renewed
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 from oncetask_sql.callers import Callers
+from oncetask_sql.loops import Loops
 from oncetask_sql.mariadb import caller, controlling, listing, opening, renewing
 from oncetask_sql.mariadb.applying import Writer
-from oncetask_sql.mariadb.lanes import Lanes, Loops
+from oncetask_sql.mariadb.lanes import Lanes
 from oncetask_sql.mariadb.location import Location, located
 from oncetask_sql.mariadb.polling import Polling
 from oncetask_sql.mariadb.session import Session
@@ -46,7 +48,7 @@ class MariadbStore:
         self._location = location if isinstance(location, Location) else located(location)
         own_time = StoreTime(None if clock is None or isinstance(clock, SystemClock) else clock, server=SERVER_NOW)
         self._wording = Wording(self._location.names, own_time, check_env(env))
-        self._loops = Loops(self._location, self._wording)
+        self._loops = Loops(partial(Lanes, self._location, self._wording))
         self._callers = Callers(caller, Wording(self._location.qualified_names, own_time, env))
         self._polling = Polling(always_seats=own_time.is_injected)
         self._is_open = False

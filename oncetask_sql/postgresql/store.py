@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 from oncetask_core.claims import Claim
@@ -16,9 +17,10 @@ from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 from oncetask_sql import sessions
 from oncetask_sql.callers import Callers
+from oncetask_sql.loops import Loops
 from oncetask_sql.postgresql import caller, claiming, controlling, listing, opening, renewing, seating
 from oncetask_sql.postgresql.applying import Writer
-from oncetask_sql.postgresql.lanes import Lanes, Loops
+from oncetask_sql.postgresql.lanes import Lanes
 from oncetask_sql.postgresql.location import Location, located
 from oncetask_sql.postgresql.session import Session
 from oncetask_sql.store_time import StoreTime
@@ -50,7 +52,7 @@ class PostgresqlStore:
         self._location = location if isinstance(location, Location) else located(location)
         own_time = StoreTime(None if clock is None or isinstance(clock, SystemClock) else clock, server=SERVER_NOW)
         self._wording = Wording(self._location.names, own_time, check_env(env))
-        self._loops = Loops(self._location, self._wording)
+        self._loops = Loops(partial(Lanes, self._location, self._wording))
         self._callers = Callers(caller, self._wording)
         self._has_clock = own_time.is_injected
         self._seated_at = 0.0

@@ -15,9 +15,9 @@ from psycopg import AsyncConnection
 
 from oncetask_core.errors import StoreUnavailableError
 from oncetask_sql.codec import Row
+from oncetask_sql.lane import Lane, kept
 from oncetask_sql.postgresql import failures
 from oncetask_sql.postgresql.connecting import connect
-from oncetask_sql.postgresql.lane import Lane, kept
 from oncetask_sql.postgresql.location import Location
 from oncetask_sql.postgresql.session import Session
 
@@ -35,7 +35,7 @@ class Wakes:
         lane: The connection that notifications are sent over.
     """
 
-    def __init__(self, location: Location, env: str, lane: Lane) -> None:
+    def __init__(self, location: Location, env: str, lane: Lane[Session]) -> None:
         self._location = location
         self._channel = f"{location.names.prefix}wake_{location.names.lock_space & 0xFFFFFFFF:08x}"
         self._sender = secrets.token_hex(8)
@@ -91,7 +91,8 @@ class Wakes:
 
     async def _listening(self) -> AsyncGenerator[None, None]:
         """Yield once when listening has begun, then for each notification of somebody else."""
-        async with contextlib.aclosing(kept(await connect(self._location, "wake-ups"))) as keeper:
+        opened = await connect(self._location, "wake-ups")
+        async with contextlib.aclosing(kept(opened, AsyncConnection.close)) as keeper:
             connection: AsyncConnection[Row] = await anext(keeper)
             await connection.execute(f"LISTEN {self._channel}")
             yield

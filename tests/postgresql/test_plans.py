@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from oncetask_core.query import TaskFilter, TaskQuery
-from oncetask_sql.postgresql import lane
+from oncetask_sql.postgresql import endpoint
 from oncetask_sql.postgresql.session import Session
 from tests.asynchronous import asynchronous
 from tests.postgresql.explaining import Plan, Sent, explained, plan_of, recorded
@@ -178,7 +178,7 @@ async def test_plans_that_were_made_for_empty_tables_are_replaced(
     async with opened(url) as store:
         await claim(store)
         fill(url, "task", live=True, looks=False)
-        monkeypatch.setattr(lane, "PLAN_SECONDS", 0.0)
+        monkeypatch.setattr(endpoint, "PLAN_SECONDS", 0.0)
         assert await claim(store, limit=1)
         plans = await store._here()["claims"].run(prepared)
 
