@@ -11,13 +11,14 @@ from oncetask_core.transition import Answer, Atom, Guard, Transition, Verdict
 from oncetask_sql import waves
 from oncetask_sql.advancing import ADVANCING
 from oncetask_sql.codec import SELECTED, Row
+from oncetask_sql.forms import Form, Write, change, grouped
 from oncetask_sql.inserted import answers_of, distinct
 from oncetask_sql.keys import Key, keys_of, keys_touched
 from oncetask_sql.postgresql import inserting, seating
 from oncetask_sql.postgresql.arrays import texts
 from oncetask_sql.postgresql.failures import LOCKED, ROW_ERRORS
 from oncetask_sql.postgresql.session import COMMIT, Session, Statement
-from oncetask_sql.postgresql.writes import Form, Write, change, grouped, statement
+from oncetask_sql.postgresql.writes import statement
 from oncetask_sql.wording import Wording
 
 _READ = f"SELECT {SELECTED} FROM oncetask_task WHERE env = %(env)s AND id = ANY (%(ids)s::text[])"

@@ -8,11 +8,12 @@ from oncetask_core.store import Decide
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Inserted
 from oncetask_sql.codec import SELECTED
+from oncetask_sql.forms import change, grouped
 from oncetask_sql.grants import still_held
 from oncetask_sql.inserted import answers_of, distinct
 from oncetask_sql.postgresql import inserting
 from oncetask_sql.postgresql.arrays import texts
-from oncetask_sql.postgresql.writes import change, grouped, statement
+from oncetask_sql.postgresql.writes import statement
 from oncetask_sql.sessions import Dialect, Flow
 from oncetask_sql.wording import Wording
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from oncetask_core.errors import StoreError
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Transition, Verdict
+from oncetask_sql.forms import Write, change
 from oncetask_sql.sqlite.failures import ROW_ERRORS
 from oncetask_sql.sqlite.inserting import insert
 from oncetask_sql.sqlite.transaction import Transaction
-from oncetask_sql.sqlite.writes import Result, Write, change, current, write
+from oncetask_sql.sqlite.writes import Result, current, write
 
 _APPLIED = Answer(verdict=Verdict.APPLIED)
 

@@ -32,9 +32,9 @@ from oncetask_core.decisions import ending
 from oncetask_core.store import Claimed
 from oncetask_core.transition import Patch
 from oncetask_sql.codec import Row
+from oncetask_sql.forms import Form
 from oncetask_sql.postgresql import caller, claiming, seating, writes
 from oncetask_sql.postgresql.session import Session, Statement
-from oncetask_sql.postgresql.writes import Form
 from oncetask_sql.schema import WAITING_FOR_SEAT
 from oncetask_sql.wording import Wording
 from tests.defects.planting import method_replaced, replaced
