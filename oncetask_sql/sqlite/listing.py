@@ -7,10 +7,11 @@ from typing import Any, Final
 from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import sqlite
 
-from oncetask_core.query import Page, TaskFilter, TaskOrder, TaskQuery, check_query, cursor_after, read_cursor
+from oncetask_core.query import Page, TaskFilter, TaskQuery, check_query, cursor_after, read_cursor
 from oncetask_core.store import Found
 from oncetask_sql.codec import COLUMNS, SELECTED, Row, Task, UnreadableRowError, decode, decode_all, reasons
 from oncetask_sql.filters import condition, needs_live
+from oncetask_sql.paging import rows_behind
 from oncetask_sql.schema import tasks as table
 from oncetask_sql.sqlite.given import chunks, padded, parameters
 from oncetask_sql.sqlite.transaction import Transaction
@@ -19,7 +20,6 @@ from oncetask_sql.times import to_micros
 _DIALECT: Final = sqlite.dialect(paramstyle="qmark")
 _OLD_ENOUGH: Final = """SELECT EXISTS (SELECT 1 FROM oncetask_task INDEXED BY oncetask_task_done
     WHERE env = ? AND done_at < ?)"""
-_SELECTED: Final = [*(table.c[name] for name in COLUMNS), table.c.quarantined]
 _SEQUENCE: Final = COLUMNS.index("sequence")
 
 
@@ -78,13 +78,9 @@ def page_statement(query: TaskQuery, *, env: str, now: int, position: int | None
         now: The store's time in microseconds.
         position: The sequence behind which the page begins, if not at the beginning.
     """
-    newest = query.order is TaskOrder.NEWEST
-    statement = select(*_SELECTED).where(condition(query.where, env=env, now=now))
-    if position is not None:
-        statement = statement.where(table.c.sequence < position if newest else table.c.sequence > position)
-    ordered = statement.order_by(table.c.sequence.desc() if newest else table.c.sequence)
     index = index_of(query.where)
-    return _compiled(ordered.limit(query.limit + 1), access="NOT INDEXED" if index is None else _by(index))
+    behind = rows_behind(query, condition(query.where, env=env, now=now), position=position)
+    return _compiled(behind, access="NOT INDEXED" if index is None else _by(index))
 
 
 def index_of(where: TaskFilter) -> str | None:
