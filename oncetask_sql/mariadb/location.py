@@ -1,7 +1,6 @@
 """Which server, and how it is talked to: URLs and their options."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
@@ -9,11 +8,10 @@ import msgspec
 
 from oncetask_core.composition import masked
 from oncetask_core.errors import ConfigurationError
+from oncetask_sql import options
 from oncetask_sql.names import PREFIX, Names
 
 SCHEMES: Final = ("mysql", "mariadb")
-_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,29}")
-_LONGEST_SECONDS: Final = 86_400.0
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +65,7 @@ def located(url: str) -> Location:
     database = unquote(parts.path.removeprefix("/"))
     if parts.scheme not in SCHEMES or not database or "/" in database:
         raise _malformed(url)
-    options: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _READERS:
             raise ConfigurationError(
@@ -75,7 +73,7 @@ def located(url: str) -> Location:
                 rule=f"the options of {masked(url)} are among {', '.join(sorted(_READERS))}",
                 remedy="Remove it, or look for a slip of the pen.",
             )
-        options[name] = _READERS[name](name, text, masked(url))
+        chosen[name] = _READERS[name](name, text, masked(url))
     return Location(
         url=urlunsplit(parts._replace(query="")),
         host=parts.hostname or "localhost",
@@ -83,7 +81,7 @@ def located(url: str) -> Location:
         user=None if parts.username is None else unquote(parts.username),
         password=unquote(parts.password or ""),
         database=database,
-        **options,
+        **chosen,
     )
 
 
@@ -95,38 +93,11 @@ def _malformed(url: str) -> ConfigurationError:
     )
 
 
-def _name(option: str, text: str, url: str) -> str:
-    if _NAME.fullmatch(text) is None:
-        raise ConfigurationError(
-            value=text,
-            rule=f"{option} of {url} is 1 to 30 lower-case letters, digits and underscores, and begins with no digit",
-            remedy=f"For example ?{option}=jobs_.",
-        )
-    return text
-
-
-def _seconds(option: str, text: str, url: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _LONGEST_SECONDS:
-        raise ConfigurationError(
-            value=text,
-            rule=f"{option} of {url} is a number of seconds above 0 and up to {_LONGEST_SECONDS:g}",
-            remedy=f"For example ?{option}=30.",
-        )
-    return seconds
-
-
-def _path(_option: str, text: str, _url: str) -> str:
-    return text
-
-
-_READERS: Final[Mapping[str, Callable[[str, str, str], object]]] = {
+_name: Final = options.names(longest=30, example="jobs_")
+_READERS: Final[Mapping[str, options.Reader]] = {
     "table_prefix": _name,
-    "connect_timeout": _seconds,
-    "statement_timeout": _seconds,
-    "socket": _path,
-    "tls_ca": _path,
+    "connect_timeout": options.seconds,
+    "statement_timeout": options.seconds,
+    "socket": options.text,
+    "tls_ca": options.text,
 }

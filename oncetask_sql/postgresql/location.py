@@ -1,7 +1,6 @@
 """Which server, and how it is talked to: URLs and their options."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -9,10 +8,8 @@ import msgspec
 
 from oncetask_core.composition import masked
 from oncetask_core.errors import ConfigurationError
+from oncetask_sql import options
 from oncetask_sql.names import Names
-
-_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
-_LONGEST_SECONDS: Final = 86_400.0
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,39 +52,15 @@ def located(url: str) -> Location:
             rule="the URL of a PostgreSQL database begins with postgresql://",
             remedy="Write postgresql://user:password@host:5432/database.",
         )
-    options: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     others: list[tuple[str, str]] = []
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name in _READERS:
-            options[name] = _READERS[name](name, text, masked(url))
+            chosen[name] = _READERS[name](name, text, masked(url))
         else:
             others.append((name, text))
     plain = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(others)))
-    return Location(url=plain, **options)
-
-
-def _name(option: str, text: str, url: str) -> str:
-    if _NAME.fullmatch(text) is None:
-        raise ConfigurationError(
-            value=text,
-            rule=f"{option} of {url} is 1 to 40 lower-case letters, digits and underscores, and begins with no digit",
-            remedy=f"For example ?{option}=jobs.",
-        )
-    return text
-
-
-def _seconds(option: str, text: str, url: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _LONGEST_SECONDS:
-        raise ConfigurationError(
-            value=text,
-            rule=f"{option} of {url} is a number of seconds above 0 and up to {_LONGEST_SECONDS:g}",
-            remedy=f"For example ?{option}=30.",
-        )
-    return seconds
+    return Location(url=plain, **chosen)
 
 
 def _pooler(option: str, text: str, url: str) -> bool:
@@ -100,15 +73,12 @@ def _pooler(option: str, text: str, url: str) -> bool:
     return text == "transaction"
 
 
-def _label(_option: str, text: str, _url: str) -> str:
-    return text
-
-
-_READERS: Final[Mapping[str, Callable[[str, str, str], object]]] = {
+_name: Final = options.names(longest=40, example="jobs")
+_READERS: Final[Mapping[str, options.Reader]] = {
     "schema": _name,
     "table_prefix": _name,
     "pooler": _pooler,
-    "application_name": _label,
-    "connect_timeout": _seconds,
-    "statement_timeout": _seconds,
+    "application_name": options.text,
+    "connect_timeout": options.seconds,
+    "statement_timeout": options.seconds,
 }
