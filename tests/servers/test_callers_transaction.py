@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import os
 
 import django
+import msgspec
 import pytest
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from oncetask import (
     TaskContext,
     TaskManager,
 )
+from oncetask_core.decisions import conclude
 from oncetask_core.task import NewTask
 from tests.asynchronous import SOON, asynchronous
 from tests.postgresql.world import Schemas, connected
@@ -38,7 +39,8 @@ from tests.servers.sessions import (
     write,
     write_now,
 )
-from tests.servers.world import Place
+from tests.servers.world import Place, ServerStore
+from tests.sql.world import DONE, RULES, a_claim, new_task
 from tests.worker.world import Job, Keyed
 
 
@@ -278,15 +280,21 @@ async def test_an_open_transaction_that_completes_a_task_stops_no_renewal(place:
     assert [(task.outcome, task.claims) for task in tasks] == [(Outcome.COMPLETED, 1)] * 51
 
 
+def in_django(place: Place) -> str:
+    """Return what Django calls the database of a place."""
+    if not settings.configured:
+        settings.configure()
+        django.setup()
+    alias = place.url
+    connections.settings[alias] = connections.configure_settings({"default": place.django()})["default"]
+    return alias
+
+
 @asynchronous
 async def test_djangos_connection_takes_part_within_atomic_alone(place: Place) -> None:
     """Outside of it each statement commits by itself, which is refused."""
     url = with_ledger(place)
-    alias = f"{type(place).__name__} {os.getpid()}"
-    if not settings.configured:
-        settings.configure()
-        django.setup()
-    connections.settings[alias] = connections.configure_settings({"default": place.django()})["default"]
+    alias = in_django(place)
     manager = TaskManager(url)
     refused: list[str] = []
 
@@ -310,3 +318,28 @@ async def test_djangos_connection_takes_part_within_atomic_alone(place: Place) -
 
     assert "commits by itself" in refused[0]
     assert (task.outcome, task.result, ledger(place)) == (Outcome.COMPLETED, '"done"', ["a"])
+
+
+@asynchronous
+async def test_an_atomic_block_of_whoever_has_lost_the_lease_commits_nothing(place: Place) -> None:
+    """Also where it catches the error; Django's connection is usable again after it has been closed."""
+    with_ledger(place)
+    alias = in_django(place)
+
+    def commit_in_spite(store: ServerStore, stale: OnceTask[object]) -> None:
+        connection = connections[alias]
+        with contextlib.suppress(DatabaseError), transaction.atomic(using=alias):
+            write_now(connection.cursor(), "INSERT INTO ledger VALUES ('stale')")
+            with pytest.raises(LeaseLostError):
+                store.settle_in_now(connection, stale, lambda task: conclude(task, DONE, RULES, chance=0.0))
+        connection.close()
+        with transaction.atomic(using=alias):
+            write_now(connection.cursor(), "INSERT INTO ledger VALUES ('later')")
+        connection.close()
+
+    async with place.opened() as store:
+        await store.insert([new_task("a")])
+        (task,) = (await store.claim(a_claim("lease"))).tasks
+        await asyncio.to_thread(commit_in_spite, store, msgspec.structs.replace(task, epoch=task.epoch - 1))
+
+    assert ledger(place) == ["later"]
