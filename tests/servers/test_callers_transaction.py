@@ -251,7 +251,7 @@ async def test_an_open_transaction_that_completes_a_task_stops_no_renewal(place:
     manager = TaskManager(url)
     release, begun = asyncio.Event(), asyncio.Event()
 
-    @manager.task_handler(Job, concurrency=60, lease_duration=3)
+    @manager.task_handler(Job, concurrency=200, lease_duration=3)
     async def handle(task: OnceTask[Job], context: TaskContext[Job]) -> None:
         if task.id != "slow":
             await release.wait()
