@@ -7,7 +7,7 @@ each by its first task. So any number of tasks of one busy key delays nobody.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ from oncetask_core.seats import rightful_head, successors
 from oncetask_core.task import OnceTask
 from oncetask_firestore.database import TASKS, Database, Raw, Write
 from oncetask_firestore.extras import EXTRAS, SUSPECT
+from oncetask_firestore.fleet import Fleet
 from oncetask_firestore.keys import Key, Line, line_of
 from oncetask_firestore.memory import Memory, Window
 from oncetask_firestore.messages import Query
@@ -57,17 +58,27 @@ class Candidates:
         database: Where they are.
         place: Whose they are.
         memory: What was read or written before.
+        fleet: Who else claims.
         kind: Their kind.
         group: How many of a key are taken together.
         suspects: Whether only those that a worker vanished with are meant, instead of all others.
     """
 
     def __init__(
-        self, database: Database, place: Place, memory: Memory, *, kind: str, group: int, suspects: bool
+        self,
+        database: Database,
+        place: Place,
+        memory: Memory,
+        *,
+        fleet: Fleet,
+        kind: str,
+        group: int,
+        suspects: bool,
     ) -> None:
         self._database = database
         self._place = place
         self._memory = memory
+        self._fleet = fleet
         self._kind = kind
         self._group = group
         self._suspects = suspects
@@ -93,8 +104,9 @@ class Candidates:
         raws = await self._database.find(self._due().order_by("waitUntil").limit(size))
         stored = await self._read(raws)
         is_full = len(raws) == size
-        self._window = self._memory.new_window(stored) if is_full else None
-        return await self._units(stored, is_fresh=True), is_full
+        mine = await self._fleet.share(self._database, stored) if is_full else stored
+        self._window = self._memory.new_window(mine) if is_full else None
+        return await self._units(mine, is_fresh=True, has_first=True), is_full
 
     async def keyless(self, free: int) -> list[Unit]:
         """Return the earliest due tasks without a key."""
@@ -103,6 +115,8 @@ class Candidates:
 
     async def keys(self, free: int) -> list[Unit]:
         """Return what can be had of the next keys, whichever those are."""
+        if not self._memory.may_walk(self._kind):
+            return []
         cursors, start = self._memory.cursors, self._memory.cursors.get(self._kind, "")
         units: list[Unit] = []
         behind, wrapped = start, False
@@ -117,12 +131,18 @@ class Candidates:
             if len(raws) < JUMP:
                 behind, wrapped = "", True
         cursors[self._kind] = behind
+        self._memory.walked(self._kind, found=bool(units))
         return units
 
     async def suspects(self) -> list[Unit]:
         """Return the suspects that are due."""
         query = self._live().where((SUSPECT, "==", True)).limit(SUSPECTS)
         return await self._units(await self._read(await self._database.find(query)), is_fresh=True)
+
+    def lost(self) -> None:
+        """Trust nothing of what was read a moment ago: others were faster."""
+        self._window = None
+        self._fleet.conflicted()
 
     def took(self, unit: Unit) -> None:
         """Leave out of the next claim what was granted, or lost to somebody who was faster."""
@@ -162,36 +182,39 @@ class Candidates:
         await self._set_aside(faults)
         return stored
 
-    async def _units(self, stored: Iterable[Stored], *, is_fresh: bool) -> list[Unit]:
+    async def _units(self, stored: Iterable[Stored], *, is_fresh: bool, has_first: bool = False) -> list[Unit]:
         """Return what can be had of due tasks: those without a key, and for each key the first of its line.
 
         Of a page that was read just now and may hold all that is due, nothing is taken on memory; nor is anything
-        while Go's workers, who move no lock, claim the same keys.
+        while Go's workers, who move no lock, claim the same keys. With `has_first`, what is given holds the first
+        due tasks of each key in it.
         """
         is_fresh = is_fresh or self._place.shared_with_go
         now = self._place.time.now()
         due = [one for one in stored if is_due(one.task, now) and not one.task.is_generator]
         units = [Unit([one], None) for one in due if one.task.resource_key is None]
-        lines = await self._lines(sorted(due, key=lambda one: claim_order(one.task)), is_fresh=is_fresh)
+        lines = await self._lines(due, is_fresh=is_fresh, has_first=has_first)
         units += [Unit([line.head, *line.followers], line) for line in lines]
         wanted = [unit for unit in units if unit.head.is_suspect is self._suspects]
         return sorted(wanted, key=lambda unit: claim_order(unit.head))
 
-    async def _lines(self, due: Iterable[Stored], *, is_fresh: bool) -> list[Line]:
+    async def _lines(self, due: Iterable[Stored], *, is_fresh: bool, has_first: bool) -> list[Line]:
         by_key: defaultdict[str, list[Stored]] = defaultdict(list)
-        for one in due:
+        for one in sorted(due, key=lambda one: claim_order(one.task)):
             if one.task.resource_key is not None:
                 by_key[one.task.resource_key].append(one)
         lines: list[Line] = []
-        unknown: list[Key] = []
+        unknown: dict[Key, Sequence[Stored]] = {}
         for name, stored in by_key.items():
             key = Key(self._kind, name)
             if name in self._keys or (not is_fresh and self._memory.is_busy(key)):
                 continue
             self._keys.add(name)
             line = None if is_fresh else self._remembered_line(key, stored)
-            lines += [] if line is None else [line]
-            unknown += [key] if line is None else []
+            if line is None:
+                unknown[key] = stored if has_first else ()
+            else:
+                lines.append(line)
         return lines + await self._looked_up(unknown)
 
     def _remembered_line(self, key: Key, stored: Sequence[Stored]) -> Line | None:
@@ -210,12 +233,12 @@ class Candidates:
         group = successors(head, tasks, now=self._place.time.now(), limit=self._group - 1)
         return Line(key, lock, by_id[head.id], [by_id[task.id] for task in group])
 
-    async def _looked_up(self, keys: Sequence[Key]) -> list[Line]:
+    async def _looked_up(self, keys: Mapping[Key, Sequence[Stored]]) -> list[Line]:
         lines: list[Line] = []
         for start in range(0, len(keys), LINES_AT_ONCE):
-            part = keys[start : start + LINES_AT_ONCE]
+            part = list(keys)[start : start + LINES_AT_ONCE]
             found = await asyncio.gather(
-                *(line_of(self._database, self._place, key, group=self._group) for key in part)
+                *(line_of(self._database, self._place, key, group=self._group, first=keys[key]) for key in part)
             )
             lines += [line for line, _ in found if line is not None]
             await self._set_aside([fault for _, faults in found for fault in faults])

@@ -12,8 +12,9 @@ from oncetask_core.task import OnceTask
 from oncetask_core.transition import Atom
 from oncetask_firestore.applying import apply, halves
 from oncetask_firestore.candidates import Candidates, Unit
-from oncetask_firestore.database import Database, Raw, Write
-from oncetask_firestore.keys import Key, is_leased_beside
+from oncetask_firestore.database import LOCKS, Database, Raw, Write
+from oncetask_firestore.fleet import Fleet
+from oncetask_firestore.keys import Key, is_leased_beside, lock_name
 from oncetask_firestore.memory import Memory
 from oncetask_firestore.place import Place, new_mark
 from oncetask_firestore.renewing import held_by
@@ -26,14 +27,14 @@ COMMIT: Final = 100
 """How many units go into one commit at most."""
 
 
-async def claim(database: Database, place: Place, memory: Memory, *, wanted: Claim) -> Claimed:
+async def claim(database: Database, place: Place, memory: Memory, *, fleet: Fleet, wanted: Claim) -> Claimed:
     """Lease due tasks.
 
     Raises:
         StoreError: The leases would end at a time out of range; nothing was leased.
     """
     try:
-        return await _Claiming(database, place, memory, wanted=wanted).run()
+        return await _Claiming(database, place, memory, fleet=fleet, wanted=wanted).run()
     except _RepeatedError as repeated:
         return repeated.claimed
 
@@ -49,10 +50,11 @@ class _RepeatedError(Exception):
 class _Claiming:
     """One claim call, at one time of the store."""
 
-    def __init__(self, database: Database, place: Place, memory: Memory, *, wanted: Claim) -> None:
+    def __init__(self, database: Database, place: Place, memory: Memory, *, fleet: Fleet, wanted: Claim) -> None:
         self._database = database
         self._place = place
         self._memory = memory
+        self._fleet = fleet
         self._claim = wanted
         self._now = place.time.now()
         self._prepared = 0
@@ -100,7 +102,15 @@ class _Claiming:
 
     def _candidates(self, kind: str) -> Candidates:
         group, suspects = self._claim.slots[kind].group, self._claim.suspects
-        return Candidates(self._database, self._place, self._memory, kind=kind, group=group, suspects=suspects)
+        return Candidates(
+            self._database,
+            self._place,
+            self._memory,
+            fleet=self._fleet,
+            kind=kind,
+            group=group,
+            suspects=suspects,
+        )
 
     async def _check_repeated(self) -> None:
         held = await held_by(self._database, self._place, [self._claim.lease_uid])
@@ -173,12 +183,34 @@ class _Claiming:
             return [grant.tasks for grant in grants]
         if not self._granted:
             await self._check_repeated()  # whoever was faster may have been a request of this very claim
+        candidates.lost()
+        left = await self._unchanged(units)
+        for unit in units:
+            if unit not in left:
+                candidates.took(unit)
+                self._forget(unit)
+        if len(left) < len(units):
+            return await self._commit(candidates, left)
         if len(units) == 1:
-            candidates.took(units[0])
-            self._forget(units[0])
             return []
         first, rest = halves(units)
         return [*await self._commit(candidates, first), *await self._commit(candidates, rest)]
+
+    async def _unchanged(self, units: Sequence[Unit]) -> list[Unit]:
+        """Return the units whose documents are still as they were read."""
+        names = [one.raw.name for unit in units for one in unit.members]
+        locks = [lock_name(self._place, unit.line.key) for unit in units if unit.line is not None]
+        tasks_now = await self._database.get(names)
+        locks_now = await self._database.get(locks, LOCKS) if locks else {}
+        return [unit for unit in units if self._is_unchanged(unit, tasks_now, locks_now)]
+
+    def _is_unchanged(self, unit: Unit, tasks: Mapping[str, Raw], locks: Mapping[str, Raw]) -> bool:
+        if any(_updated(tasks, one.raw.name) != one.raw.updated for one in unit.members):
+            return False
+        if unit.line is None:
+            return True
+        known = None if unit.line.lock is None else unit.line.lock.updated
+        return bool(_updated(locks, lock_name(self._place, unit.line.key)) == known)
 
     def _grant_of(self, unit: Unit, mark: str) -> "_Grant":
         tasks: list[Task] = []
@@ -209,6 +241,10 @@ class _Claiming:
     def _forget(self, unit: Unit) -> None:
         if unit.line is not None:
             self._memory.forget_key(unit.line.key)
+
+
+def _updated(documents: Mapping[str, Raw], name: str) -> Any:
+    return documents[name].updated if name in documents else None
 
 
 class _Grant(NamedTuple):

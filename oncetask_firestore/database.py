@@ -27,6 +27,7 @@ T = TypeVar("T")
 TASKS: Final = "onceTasks"
 LOCKS: Final = "onceTaskKeys"
 CONTROLS: Final = "onceTaskControls"
+WORKERS: Final = "onceTaskWorkers"
 PATIENCE_SECONDS: Final = 15.0
 """How long a call is repeated before the store counts as unavailable."""
 FIRST_PAUSE: Final = 0.02

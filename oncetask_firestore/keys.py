@@ -70,12 +70,23 @@ def lock_name(place: Place, key: Key) -> str:
     return scoped_name(place.env, key.kind, key.resource_key)
 
 
-async def line_of(database: Database, place: Place, key: Key, *, group: int) -> tuple[Line | None, list[Fault]]:
-    """Return who may be claimed for a key, or None if nobody may; and what of it cannot be read."""
+async def line_of(
+    database: Database, place: Place, key: Key, *, group: int, first: Sequence[Stored] = ()
+) -> tuple[Line | None, list[Fault]]:
+    """Return who may be claimed for a key, or None if nobody may; and what of it cannot be read.
+
+    Args:
+        database: Where they are.
+        place: Whose they are.
+        key: The key.
+        group: How many are claimed together.
+        first: The first unleased tasks of the key by waiting time, where they have been read.
+    """
     name = lock_name(place, key)
     locks, (waiting, faults) = await asyncio.gather(
-        database.get([name], LOCKS), _line(database, place, key, limit=group + LINE)
+        database.get([name], LOCKS), _line(database, place, key, limit=0 if first else group + LINE)
     )
+    waiting = [*first, *waiting]
     leased, _ = place.read_all(await database.find(_leased(place, key)))
     if any(contends(one.task) and one.task.lease_uid is not None for one in leased):
         return None, faults
@@ -99,9 +110,8 @@ async def is_leased_beside(database: Database, place: Place, key: Key, *, ids: C
 async def _line(database: Database, place: Place, key: Key, *, limit: int) -> tuple[list[Stored], list[Fault]]:
     """Return the first of the unleased tasks, and all whose order is strict: those come first wherever they stand."""
     unleased = _live(place, key).where(("leasedUntil", "==", ""))
-    first, strict = await asyncio.gather(
-        database.find(unleased.order_by("waitUntil").limit(limit)), database.find(unleased.where((STRICT, "==", True)))
-    )
+    strict = await database.find(unleased.where((STRICT, "==", True)))
+    first = await database.find(unleased.order_by("waitUntil").limit(limit)) if limit else []
     return place.read_all({raw.name: raw for raw in (*first, *strict)}.values())
 
 

@@ -50,6 +50,7 @@ class Memory:
         self._keys: dict[Key, HeldKey] = {}
         self._key_of: dict[str, Key] = {}
         self._windows: dict[str, Window] = {}
+        self._fruitless: dict[str, float] = {}
         self.cursors: dict[str, str] = {}
         """By kind: the resource key at which a walk over the keys stopped."""
 
@@ -103,6 +104,14 @@ class Memory:
         """Return the lock of a key that this instance was the last to claim, if all it had claimed has ended."""
         held = self._keys.get(key)
         return held.lock if held is not None and not held.holders else None
+
+    def walked(self, kind: str, *, found: bool) -> None:
+        """Remember whether a walk over the keys of a kind found anything."""
+        self._fruitless[kind] = float("-inf") if found else self._monotonic()
+
+    def may_walk(self, kind: str) -> bool:
+        """Return whether the keys of a kind should be walked over again."""
+        return self._monotonic() - self._fruitless.get(kind, float("-inf")) > WINDOW_SECONDS
 
     def window(self, kind: str) -> Window | None:
         """Hand out the due tasks of a kind that were read a moment ago and not claimed."""

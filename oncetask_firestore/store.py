@@ -14,6 +14,7 @@ from oncetask_core.store import Claimed, ControlRecord, Found, Renewed
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 from oncetask_firestore import applying, claiming, controlling, listing, renewing
+from oncetask_firestore.fleet import Fleet
 from oncetask_firestore.loops import Loops
 from oncetask_firestore.memory import Memory
 from oncetask_firestore.names import check_ids
@@ -59,6 +60,7 @@ class FirestoreStore:
         injected = None if isinstance(clock, SystemClock) else clock
         self._place = Place(check_env(env), check_ids(ids), StoreTime(injected), shared_with_go)
         self._memory = Memory(self._place.time.monotonic)
+        self._fleet = Fleet(self._place)
         self._loops = Loops(client, project=project, database=database, credentials=credentials, time=self._place.time)
 
     @property
@@ -121,7 +123,7 @@ class FirestoreStore:
         Raises:
             StoreError: The leases would end at a time out of range; nothing was leased.
         """
-        return await claiming.claim(self._loops.here(), self._place, self._memory, wanted=claim)
+        return await claiming.claim(self._loops.here(), self._place, self._memory, fleet=self._fleet, wanted=claim)
 
     async def apply(self, atoms: Sequence[Atom]) -> Sequence[Answer]:
         """Write each atom whose guards hold."""

@@ -13,7 +13,9 @@ from google.cloud.firestore_v1.types import RunAggregationQueryRequest, RunQuery
 
 import oncetask_firestore
 from oncetask import OnceTask, TaskFilter, TaskManager, TaskStatus
+from oncetask_core.claims import Claim, Slots
 from oncetask_core.query import TaskQuery
+from oncetask_core.task import NewTask
 from oncetask_firestore import FirestoreStore
 from tests.asynchronous import asynchronous
 from tests.firestore.world import Faults, faulty, needs_server, new_project, opened
@@ -139,6 +141,15 @@ async def test_every_listing_has_its_index(faults: Faults) -> None:
     assert len(asked) > 10
 
 
+async def many_of_a_busy_key(store: FirestoreStore) -> None:
+    """Claim where a page is full of what cannot be had."""
+    fields: dict[str, Any] = {"kind": "kind", "payload": "{}", "run_uid": "run", "created_by": "me"}
+    await store.insert([NewTask(id=f"busy {number}", resource_key="busy", **fields) for number in range(150)])
+    for lease_uid in ("one", "two"):
+        slots = {"kind": Slots(limit=1, group=2)}
+        await store.claim(Claim(lease_uid=lease_uid, leased_by="w", lease_for=timedelta(hours=1), slots=slots))
+
+
 @needs_server
 @asynchronous
 async def test_every_query_of_a_worker_has_its_index_and_every_index_its_query(faults: Faults) -> None:
@@ -158,6 +169,7 @@ async def test_every_query_of_a_worker_has_its_index_and_every_index_its_query(f
     await manager.list_tasks(TaskFilter(created_from=SOMETIME))
     await manager.close()
     async with opened(project) as store:
+        await many_of_a_busy_key(store)
         await store.find(TaskQuery(where=TaskFilter(done_before=SOMETIME)))
         await store.read_control("pause/")
 
