@@ -1,6 +1,7 @@
 """Reading: by id, by filter, counting. A query narrows as far as Firestore can; the core's own filter decides."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
+from operator import itemgetter
 from typing import Final
 
 from oncetask_core.query import (
@@ -9,7 +10,7 @@ from oncetask_core.query import (
     TaskOrder,
     TaskQuery,
     check_query,
-    cursor_after,
+    cursor_at,
     matches,
     read_cursor,
 )
@@ -19,7 +20,10 @@ from oncetask_firestore.extras import SUSPECT
 from oncetask_firestore.messages import Condition, Query
 from oncetask_firestore.place import Fault, Place, Stored
 from oncetask_firestore.texts import rounded_down
+from oncetask_firestore.walking import Position, Shown, is_behind, position_of, walk
 
+_BITS: Final = 64
+"""How much of a cursor's number is the sequence; the second of creation stands before it."""
 MOST_VALUES: Final = 30
 """How many values Firestore compares a field with in one query."""
 
@@ -34,23 +38,39 @@ async def get(database: Database, place: Place, ids: Collection[str]) -> Found:
 
 
 async def find(database: Database, place: Place, query: TaskQuery) -> Page:
-    """Return one page of the tasks that match.
+    """Return one page of the tasks that match, by the second of their creation, then by their sequence.
 
     Raises:
         ConfigurationError: The page size or cursor is invalid.
     """
     check_query(query)
-    stored, faults = await _all(database, place, query.where)
+    after = None if query.cursor is None else _position(read_cursor(query.cursor, query.order))
+    if _is_walked(query.where):
+        stored, faults = await walk(database, place, query, after=after)
+    else:
+        stored, faults = await _all(database, place, query.where)
     now, newest = place.time.now(), query.order is TaskOrder.NEWEST
-    tasks = [one.task for one in stored if matches(query.where, one.task, now)]
-    tasks.sort(key=lambda task: task.sequence, reverse=newest)
-    if query.cursor is not None:
-        after = read_cursor(query.cursor, query.order)
-        tasks = [task for task in tasks if (task.sequence < after if newest else task.sequence > after)]
-        faults = []  # the first page has named them
+    found = sorted(((position_of(one), one.task) for one in stored), key=itemgetter(0), reverse=newest)
+    tasks = [
+        (at, task) for at, task in found if is_behind(at, after, newest=newest) and matches(query.where, task, now)
+    ]
     page = tasks[: query.limit]
-    cursor = cursor_after(page[-1], query.order) if len(tasks) > len(page) else None
-    return Page(tasks=page, cursor=cursor, unreadable={fault.task_id: fault.reason for fault in faults})
+    is_last = len(tasks) == len(page)
+    cursor = None if is_last else cursor_at(page[-1][0].second << _BITS | page[-1][0].sequence, query.order)
+    shown = Shown(after, None if is_last else page[-1][0], newest=newest)
+    unreadable = {fault.task_id: fault.reason for fault in faults if shown.holds(fault)}
+    return Page(tasks=[task for _, task in page], cursor=cursor, unreadable=unreadable)
+
+
+def _is_walked(filter_: TaskFilter) -> bool:
+    """Tell whether a listing goes along all tasks of the environment, rather than those of a kind, key or state."""
+    by_state = filter_.run_out or filter_.generators or filter_.suspects or filter_.live or filter_.due
+    named = (filter_.ids, filter_.kinds, filter_.resource_key, filter_.parent_recurrence_id, filter_.done_before)
+    return not by_state and all(one is None for one in named)
+
+
+def _position(number: int) -> Position:
+    return Position(number >> _BITS, number & ((1 << _BITS) - 1))
 
 
 async def count(database: Database, place: Place, filter_: TaskFilter) -> int:
@@ -73,7 +93,7 @@ def _is_said_by_conditions(filter_: TaskFilter) -> bool:
     return filter_ == plain and (filter_.kinds is None or 0 < len(filter_.kinds) <= MOST_VALUES)
 
 
-async def _all(database: Database, place: Place, filter_: TaskFilter) -> tuple[Sequence[Stored], Sequence[Fault]]:
+async def _all(database: Database, place: Place, filter_: TaskFilter) -> tuple[list[Stored], list[Fault]]:
     """Return every task that may match."""
     if filter_.ids is not None:
         found = await place.load(database, filter_.ids)

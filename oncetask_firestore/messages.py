@@ -37,6 +37,7 @@ _OPERATORS: Final[Mapping[str, int]] = {
 }
 _AND: Final = int(types.StructuredQuery.CompositeFilter.Operator.AND)
 _ASCENDING: Final = int(types.StructuredQuery.Direction.ASCENDING)
+_DESCENDING: Final = int(types.StructuredQuery.Direction.DESCENDING)
 
 
 class Query(NamedTuple):
@@ -53,7 +54,7 @@ class Query(NamedTuple):
         return self._replace(conditions=(*self.conditions, *conditions))
 
     def order_by(self, *fields: str) -> "Query":
-        """Return the query in ascending order of fields."""
+        """Return the query in the order of fields, descending where a minus stands before the name."""
         return self._replace(order=fields)
 
     def limit(self, most: int) -> "Query":
@@ -71,8 +72,8 @@ class Query(NamedTuple):
             set_value(condition.value, value)
         for field in self.order:
             order = message.order_by.add()
-            order.field.field_path = field
-            order.direction = _ASCENDING
+            order.field.field_path = field.removeprefix("-")
+            order.direction = _DESCENDING if field.startswith("-") else _ASCENDING
         if self.most:
             message.limit.value = self.most
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from oncetask_core.claims import Claim, Slots
+from oncetask_core.clock import VirtualClock
 from oncetask_core.decisions import KindRules, Success, conclude, deletion
+from oncetask_core.query import TaskOrder, TaskQuery
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Atom, Verdict
 from oncetask_firestore import FirestoreStore
@@ -164,3 +166,28 @@ async def test_racing_instances_never_share_a_key() -> None:
 def project_of(store: FirestoreStore) -> str:
     """Return the project of a store."""
     return str(store._loops._options["project"])
+
+
+@pytest.mark.parametrize("order", TaskOrder)
+@asynchronous
+async def test_a_page_of_a_long_listing_reads_little_more_than_itself(order: TaskOrder, faults: Faults) -> None:
+    """Whatever lies before and behind it; tasks of one second are read together, and shown in their order."""
+    clock = VirtualClock()
+    async with opened(new_project(), clock=clock) as store:
+        for second in range(30):
+            await store.insert([new(f"{second:02}.{9 - number}") for number in range(10)])
+            clock.advance(1)
+        await store.insert([new(f"last.{number:03}") for number in range(250)])
+        ids: list[str] = []
+        cursor, reads = None, []
+        while not ids or cursor is not None:
+            faults.calls.clear()
+            page = await store.find(TaskQuery(limit=40, order=order, cursor=cursor))
+            ids += [task.id for task in page.tasks]
+            cursor = page.cursor
+            reads.append(sum(name == "RunQuery" for name, _ in faults.calls))
+
+    expected = [f"{second:02}.{9 - number}" for second in range(30) for number in range(10)]
+    expected += [f"last.{number:03}" for number in range(250)]
+    assert ids == (expected if order is TaskOrder.OLDEST else expected[::-1])
+    assert sorted(reads)[len(reads) // 2] <= 3

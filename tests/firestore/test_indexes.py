@@ -14,7 +14,7 @@ from google.cloud.firestore_v1.types import RunAggregationQueryRequest, RunQuery
 import oncetask_firestore
 from oncetask import OnceTask, TaskFilter, TaskManager, TaskStatus
 from oncetask_core.claims import Claim, Slots
-from oncetask_core.query import TaskQuery
+from oncetask_core.query import TaskOrder, TaskQuery
 from oncetask_core.task import NewTask
 from oncetask_firestore import FirestoreStore
 from tests.asynchronous import asynchronous
@@ -51,8 +51,14 @@ class Index(NamedTuple):
         )
 
 
+def directed(field: str, direction: str) -> str:
+    """Return the name of a field in an order, with a minus where it descends."""
+    return f"-{field}" if direction == "DESCENDING" else field
+
+
 COMPOSITE = [
-    Index(one["collectionGroup"], tuple(field["fieldPath"] for field in one["fields"])) for one in INDEXES["indexes"]
+    Index(one["collectionGroup"], tuple(directed(field["fieldPath"], field["order"]) for field in one["fields"]))
+    for one in INDEXES["indexes"]
 ]
 OVERRIDES = {(one["collectionGroup"], one["fieldPath"]): bool(one["indexes"]) for one in INDEXES["fieldOverrides"]}
 
@@ -87,8 +93,8 @@ def form_of(query: Any) -> Form:
     filters = query.where.composite_filter.filters or [query.where]
     conditions = [(one.field_filter.field.field_path, one.field_filter.op.name) for one in filters]
     assert {op for _, op in conditions} <= RANGES | EQUALITIES
-    order = [one.field.field_path for one in query.order_by if one.field.field_path != "__name__"]
-    order += [field for field, op in conditions if op in RANGES and field not in order]
+    order = [directed(one.field.field_path, one.direction.name) for one in query.order_by]
+    order += [field for field, op in conditions if op in RANGES and not {field, f"-{field}"} & set(order)]
     equal = frozenset(field for field, op in conditions if op in EQUALITIES)
     (collection,) = query.from_
     return Form(collection.collection_id, equal, tuple(dict.fromkeys(order)))
@@ -132,6 +138,7 @@ async def test_every_listing_has_its_index(faults: Faults) -> None:
     async with opened(new_project()) as store:
         for where in pairs():
             await store.find(TaskQuery(where=where))
+            await store.find(TaskQuery(where=where, order=TaskOrder.NEWEST))
             await store.count(where)
         await store.read_control()
         await store.read_control("pause/")
@@ -166,7 +173,8 @@ async def test_every_query_of_a_worker_has_its_index_and_every_index_its_query(f
     async with manager.running(), asyncio.timeout(30):
         while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
             await asyncio.sleep(0.05)
-    await manager.list_tasks(TaskFilter(created_from=SOMETIME))
+    for order in TaskOrder:
+        await manager.list_tasks(TaskFilter(created_from=SOMETIME), order=order)
     await manager.close()
     async with opened(project) as store:
         await many_of_a_busy_key(store)
