@@ -153,7 +153,8 @@ def test_no_operation_reads_every_task_of_tables_that_are_new(what: str, known: 
 def test_history_costs_a_claim_nothing(schemas: Schemas) -> None:
     """A claim of 100 tasks looks at as many pages beside 100,000 finished tasks as beside none.
 
-    The hundred pages more that are allowed are one for each task, should an index become a level deeper.
+    What is allowed besides is a page for each task, should an index become a level deeper, and the traces of the first
+    claim, which was rolled back, where an old snapshot keeps them from being vacuumed. The history has thousands.
     """
     url = schemas.new()
     fill(url, "task", live=True)
@@ -164,7 +165,7 @@ def test_history_costs_a_claim_nothing(schemas: Schemas) -> None:
     old = sum(plan.buffers for plan in explained(again, executes=True))
 
     assert 100 < young < CLAIM_PAGES
-    assert old < young * 1.1 + 100
+    assert old < young * 1.25 + 100
 
 
 @asynchronous
