@@ -1,8 +1,11 @@
 """Reading: by id, by filter, counting. A query narrows as far as Firestore can; the core's own filter decides."""
 
-from collections.abc import Collection, Iterator
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
 from operator import itemgetter
 from typing import Final
+
+import msgspec
 
 from oncetask_core.query import (
     Page,
@@ -15,15 +18,21 @@ from oncetask_core.query import (
     read_cursor,
 )
 from oncetask_core.store import Found
+from oncetask_core.task import OnceTask
 from oncetask_firestore.database import TASKS, Database
 from oncetask_firestore.extras import SUSPECT
+from oncetask_firestore.keys import Key, line_of
 from oncetask_firestore.messages import Condition, Query
 from oncetask_firestore.place import Fault, Place, Stored
 from oncetask_firestore.texts import rounded_down
 from oncetask_firestore.walking import Position, Shown, is_behind, position_of, walk
 
+Task = OnceTask[object]
+
 _BITS: Final = 64
 """How much of a cursor's number is the sequence; the second of creation stands before it."""
+SEATS: Final = 8
+"""Of how many keys a listing of due suspects looks up who may be claimed."""
 MOST_VALUES: Final = 30
 """How many values Firestore compares a field with in one query."""
 
@@ -55,11 +64,22 @@ async def find(database: Database, place: Place, query: TaskQuery) -> Page:
         (at, task) for at, task in found if is_behind(at, after, newest=newest) and matches(query.where, task, now)
     ]
     page = tasks[: query.limit]
+    if query.where.suspects and query.where.due:
+        page = [(at, task) for (at, _), task in zip(page, await _seated(database, place, page), strict=True)]
     is_last = len(tasks) == len(page)
     cursor = None if is_last else cursor_at(page[-1][0].second << _BITS | page[-1][0].sequence, query.order)
     shown = Shown(after, None if is_last else page[-1][0], newest=newest)
     unreadable = {fault.task_id: fault.reason for fault in faults if shown.holds(fault)}
     return Page(tasks=[task for _, task in page], cursor=cursor, unreadable=unreadable)
+
+
+async def _seated(database: Database, place: Place, page: Sequence[tuple[Position, Task]]) -> list[Task]:
+    """Return the tasks with the seats of their keys, which no document holds: workers ask which suspects may be had."""
+    tasks = [task for _, task in page]
+    keys = {Key(task.kind, task.resource_key): task for task in tasks if task.resource_key is not None}
+    lines = await asyncio.gather(*(line_of(database, place, key, group=1) for key in list(keys)[:SEATS]))
+    heads = {line.head.task.id for line, _ in lines if line is not None}
+    return [msgspec.structs.replace(task, head_key=task.resource_key) if task.id in heads else task for task in tasks]
 
 
 def _is_walked(filter_: TaskFilter) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from oncetask import TaskFilter, TaskManager
 from oncetask_core.claims import Claim, Slots
 from oncetask_core.clock import VirtualClock
 from oncetask_core.decisions import KindRules, Success, conclude, deletion
@@ -191,3 +192,27 @@ async def test_a_page_of_a_long_listing_reads_little_more_than_itself(order: Tas
     expected += [f"last.{number:03}" for number in range(250)]
     assert ids == (expected if order is TaskOrder.OLDEST else expected[::-1])
     assert sorted(reads)[len(reads) // 2] <= 3
+
+
+@asynchronous
+async def test_suspects_of_a_key_run_again_one_by_one() -> None:
+    """A worker vanished with a group: its tasks are at the head of their key, and a worker makes room for each."""
+    store = FirestoreStore(project=new_project())
+    await store.open()
+    await store.insert([new(f"{number}", "key") for number in range(8)])
+    slots = {"kind": Slots(limit=1, group=5)}
+    vanished = Claim(lease_uid="dead", leased_by="dead", lease_for=timedelta(milliseconds=1), slots=slots)
+    assert len((await store.claim(vanished)).tasks) == 5
+    manager = TaskManager(store, poll_interval=0.05)
+    runs: list[str] = []
+
+    @manager.task_handler("kind", concurrency=5)
+    async def handle(task: OnceTask[object]) -> None:
+        runs.append(task.id)
+
+    async with manager.running(), asyncio.timeout(30):
+        while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
+            await asyncio.sleep(0.05)
+    await manager.close()
+
+    assert sorted(runs) == sorted(f"{number}" for number in range(8))

@@ -1,5 +1,7 @@
 """URLs of Firestore databases, and how a store comes by its clients."""
 
+import sys
+
 import pytest
 from google.cloud.firestore_v1 import AsyncClient
 
@@ -40,6 +42,13 @@ class TestUrls:
         """Nothing that is written in a URL is ignored."""
         with pytest.raises(ConfigurationError, match=r"ids"):
             located(f"firestore://shop?{query}")
+
+    def test_a_missing_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where Google's client is not installed."""
+        monkeypatch.setitem(sys.modules, "oncetask_firestore", None)
+
+        with pytest.raises(ConfigurationError, match=r"oncetask\[firestore\]"):
+            store_from_url("firestore://shop", env="staging", clock=None)
 
     def test_the_scheme_is_announced(self) -> None:
         """No I/O is done."""
