@@ -10,8 +10,6 @@ from oncetask_core.claims import Slots
 from oncetask_core.handlers import Handler
 
 FREE_SHARE = 0.25
-MANY = 50
-"""How many tasks make a claim large: asking for more at once saves little."""
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -59,8 +57,6 @@ class SlotTable:
     def demands(self, handlers: Iterable[Handler], *, patient: Collection[str] = ()) -> list[Demand]:
         """Return what to claim now.
 
-        Of many slots half are filled at a time, so that the store looks for the next tasks while the last ones run.
-
         Args:
             handlers: The kinds that may be claimed.
             patient: Those of them that have more to do than slots: they are asked for when at least a quarter of the
@@ -73,11 +69,5 @@ class SlotTable:
                 continue
             size = handler.options.max_group if handler.is_group else 1
             group = groups.setdefault((handler.lease_for, handler.options.renew_lease), {})
-            group[handler.kind] = Slots(limit=_share(free, most), group=size)
+            group[handler.kind] = Slots(limit=free, group=size)
         return [Demand(lease_for, renew, slots) for (lease_for, renew), slots in groups.items()]
-
-
-def _share(free: int, most: int) -> int:
-    """Return how many of the free slots one claim is to fill: half of many, unless too few would be left to ask for."""
-    half = max(MANY, -(-most // 2))
-    return half if free - half >= most * FREE_SHARE else free

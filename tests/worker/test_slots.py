@@ -90,47 +90,6 @@ async def test_a_suspect_does_not_begin_before_the_store_knows_how_the_others_en
 
 
 @asynchronous
-async def test_half_of_many_slots_are_filled_at_a_time() -> None:
-    """The store looks for the second half while the first runs; few slots are filled at once."""
-    world, goes_on = World(), asyncio.Event()
-
-    @world.manager.task_handler(Job, concurrency=200)
-    async def handle(_: OnceTask[Job]) -> None:
-        await goes_on.wait()
-
-    @world.manager.task_handler(Keyed, concurrency=50)
-    async def handle_keyed(_: OnceTask[Keyed]) -> None:
-        pass
-
-    await world.manager.create_tasks([Job(f"t{number}") for number in range(300)])
-    claims = noted_claims(world)
-    running = world.begin()
-    await world.clock.run_for(0)
-    assert claims[:2] == [{"job": 100, "keyed": 50}, {"job": 100}]
-    assert sum("started" in world.names(f"t{number}") for number in range(300)) == 200
-
-    goes_on.set()
-    await world.end(running)
-
-
-@asynchronous
-async def test_no_slot_stays_free_while_a_task_waits() -> None:
-    """Half of these slots would leave so few that they would be asked for no sooner than at the next poll."""
-    world = World()
-
-    @world.manager.task_handler(Job, concurrency=60)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
-    await world.manager.create_tasks([Job(f"t{number}") for number in range(60)])
-    running = world.begin()
-    await world.clock.run_for(0)
-    assert sum("started" in world.names(f"t{number}") for number in range(60)) == 60
-
-    await world.end(running)
-
-
-@asynchronous
 async def test_only_kinds_that_may_have_more_are_asked_for_again() -> None:
     """What had nothing to do is looked at when somebody wakes the worker, or at the next poll."""
     world = World()
