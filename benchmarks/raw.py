@@ -101,7 +101,7 @@ def postgresql_rate(url: str, schema: str, tasks: int, *, kind: str) -> float:
     return tasks / seconds
 
 
-_MARIADB_READY = """SELECT * FROM oncetask_task FORCE INDEX (oncetask_task_ready)
+_MARIADB_READY = """SELECT id, oncetask_task.* FROM oncetask_task FORCE INDEX (oncetask_task_ready)
     WHERE env = 'DEFAULT' AND kind = %s AND ready_at <= %s AND outcome IS NULL AND lease_uid IS NULL
     ORDER BY ready_at, sequence LIMIT %s FOR UPDATE SKIP LOCKED"""
 _MARIADB_CLAIM = """UPDATE oncetask_task SET lease_uid = 'x', leased_until = 0, claims = claims + 1
@@ -125,7 +125,7 @@ async def mariadb_rate(url: str, tasks: int, *, kind: str) -> float:
     while True:
         await cursor.execute("START TRANSACTION")
         await cursor.execute(_MARIADB_READY, (kind, 2**62, BATCH))
-        ids = [row[1] for row in await cursor.fetchall()]
+        ids = [row[0] for row in await cursor.fetchall()]
         if not ids:
             break
         await cursor.execute(_MARIADB_CLAIM, (tuple(ids),))
