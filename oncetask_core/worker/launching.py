@@ -173,7 +173,7 @@ class Launcher:
         started = self._seams.clock.monotonic()
         if run.reason is StopReason.LOST:
             return {}
-        if self._is_ending() or run.reason is not None or started >= self._book.fence_of(run.context.task):
+        if self._is_ending() or run.reason is not None or started >= self._book.fence_of(run):
             return dict.fromkeys(run.tasks, Released())
         for task in run.tasks.values():
             self._events.emit(EventName.STARTED, task)

@@ -5,7 +5,7 @@ believes in a lease for a shorter time than the store does.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
 from oncetask_core.store import HeldLease, Renewed
@@ -19,24 +19,37 @@ RETRY_FRACTION = 1 / 12
 ASK_SECONDS = 1.0
 
 
-class Grant:
-    """What one claim call was given."""
+class Member:
+    """One task of a grant. Its lease ends by itself: one that a transaction keeps locked is not extended."""
 
-    __slots__ = ("deadline", "is_fenced", "lease_for", "members", "next_beat", "renew")
+    __slots__ = ("fence_at", "is_fenced", "run")
+
+    def __init__(self, run: Run, fence_at: float) -> None:
+        self.run = run
+        self.fence_at = fence_at
+        self.is_fenced = False
+
+
+class Grant:
+    """What one claim call was given, and is renewed by one request."""
+
+    __slots__ = ("granted_at", "lease_for", "members", "next_beat", "renew")
 
     def __init__(self, lease_for: timedelta, *, renew: bool, granted_at: float) -> None:
         self.lease_for = lease_for
         self.renew = renew
-        self.members: dict[str, Run] = {}
-        self.is_fenced = False
-        seconds = lease_for.total_seconds()
-        self.deadline = granted_at + seconds
-        self.next_beat = granted_at + seconds * RENEW_EVERY
+        self.granted_at = granted_at
+        self.members: dict[str, Member] = {}
+        self.next_beat = granted_at + lease_for.total_seconds() * RENEW_EVERY
 
-    @property
-    def fence_at(self) -> float:
-        """When the worker stops believing in the lease."""
-        return self.deadline - min(self.lease_for.total_seconds() * FENCE_FRACTION, FENCE_AT_MOST)
+    def fence_at(self, granted_at: float) -> float:
+        """Return when the worker stops believing in a lease that was granted or extended at this time."""
+        seconds = self.lease_for.total_seconds()
+        return granted_at + seconds - min(seconds * FENCE_FRACTION, FENCE_AT_MOST)
+
+    def plan_retry(self, now: float) -> None:
+        """Renew again soon: something could not be extended."""
+        self.next_beat = now + min(self.lease_for.total_seconds() * RETRY_FRACTION, 1.0)
 
 
 class Findings:
@@ -62,9 +75,10 @@ class LeaseBook:
 
     def enter(self, lease_uid: str, grant: Grant, runs: Iterable[Run]) -> None:
         """Begin to renew a lease for the sake of these runs."""
+        fence_at = grant.fence_at(grant.granted_at)
         for run in runs:
             for task_id in run.tasks:
-                grant.members[task_id] = run
+                grant.members[task_id] = Member(run, fence_at)
         with self._lock:
             self._grants[lease_uid] = grant
 
@@ -99,17 +113,18 @@ class LeaseBook:
         grant = self._grants.get(uid)
         return key not in self._given_up and (grant is None or task_id not in grant.members)
 
-    def fence_of(self, task: OnceTask[object]) -> float:
-        """Return the monotonic time after which the task must not be started or go on."""
+    def fence_of(self, run: Run) -> float:
+        """Return the monotonic time after which the run must not be started or go on."""
         with self._lock:
-            grant = self._grants.get(task.lease_uid or "")
-            return 0.0 if grant is None else grant.fence_at
+            grant = self._grants.get(run.context.task.lease_uid or "")
+            members = {} if grant is None else grant.members
+            return min((members[task_id].fence_at for task_id in run.tasks if task_id in members), default=0.0)
 
     def next_wake(self) -> float | None:
         """Return the monotonic time of the next renewal or fence; None while nothing is held."""
         with self._lock:
             beats = [grant.next_beat for grant in self._grants.values()]
-            fences = [grant.fence_at for grant in self._grants.values() if not grant.is_fenced]
+            fences = [member.fence_at for member in self._members() if not member.is_fenced]
             asks = [self._ask_at] if self._doubtful else []
             return min(beats + fences + asks, default=None)
 
@@ -131,7 +146,7 @@ class LeaseBook:
         """Plan the next try after a renewal that failed."""
         with self._lock:
             for grant in self._grants.values():
-                grant.next_beat = now + min(grant.lease_for.total_seconds() * RETRY_FRACTION, 1.0)
+                grant.plan_retry(now)
 
     def record(self, asked: Mapping[str, timedelta | None], renewed: Renewed, *, sent_at: float) -> Findings:
         """Take over what the store said; return which members are lost or to be cancelled.
@@ -157,31 +172,32 @@ class LeaseBook:
         findings: Findings,
         sent_at: float,
     ) -> None:
-        leases = {task_id: held.get((uid, task_id)) for task_id in grant.members}
-        seconds = grant.lease_for.total_seconds()
-        if all(lease is None or lease.is_extended for lease in leases.values()):
-            grant.next_beat = sent_at + seconds * RENEW_EVERY
-            if grant.renew:
-                grant.deadline = sent_at + seconds
-                grant.is_fenced = False
-        else:
-            grant.next_beat = sent_at + min(seconds * RETRY_FRACTION, 1.0)
-        for task_id, run in list(grant.members.items()):
-            lease = leases[task_id]
+        grant.next_beat = sent_at + grant.lease_for.total_seconds() * RENEW_EVERY
+        for task_id, member in list(grant.members.items()):
+            lease = held.get((uid, task_id))
             if lease is None:
-                findings.lost.append((run, task_id))
+                findings.lost.append((member.run, task_id))
                 del grant.members[task_id]
-            elif lease.cancel_requested:
-                findings.cancelled.append((run, task_id))
+                continue
+            if not lease.is_extended:
+                grant.plan_retry(sent_at)
+            elif grant.renew:
+                member.fence_at = grant.fence_at(sent_at)
+                member.is_fenced = False
+            if lease.cancel_requested:
+                findings.cancelled.append((member.run, task_id))
         if not grant.members:
             del self._grants[uid]
 
     def fenced(self, now: float) -> list[Run]:
-        """Return the runs whose leases can no longer be trusted, once for each such lease."""
+        """Return the runs with a lease that can no longer be trusted, once for each such lease."""
         runs: dict[int, Run] = {}
         with self._lock:
-            for grant in self._grants.values():
-                if grant.fence_at <= now and not grant.is_fenced:
-                    grant.is_fenced = True
-                    runs |= {id(run): run for run in grant.members.values()}
+            for member in self._members():
+                if member.fence_at <= now and not member.is_fenced:
+                    member.is_fenced = True
+                    runs[id(member.run)] = member.run
         return list(runs.values())
+
+    def _members(self) -> Iterator[Member]:
+        return (member for grant in self._grants.values() for member in grant.members.values())

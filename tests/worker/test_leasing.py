@@ -1,9 +1,13 @@
 """Leases: what keeps one, what a handler learns when it may be lost, and who may give it back."""
 
 import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
-from oncetask import NoRetryPolicy, OnceTask, RetryAfter, StoreUnavailableError, TaskContext
+import msgspec
+
+from oncetask import NoRetryPolicy, OnceTask, Outcome, RetryAfter, StoreUnavailableError, TaskContext
 from oncetask_core.store import Renewed
 from tests.asynchronous import asynchronous
 from tests.worker.world import Job, Keyed, World
@@ -176,3 +180,67 @@ async def test_a_claim_that_got_lost_is_asked_about_for_no_longer_than_its_lease
         asked = world.store.calls["renew"]
         await world.clock.run_for(20)
         assert world.store.calls["renew"] == asked > 0
+
+
+@asynchronous
+async def test_a_lease_that_cannot_be_extended_ends_alone() -> None:
+    """Somebody keeps the record of one task locked: its handler is stopped in time, those of the same claim go on."""
+    world = World()
+    renew = world.store.real.renew
+    stopped: list[tuple[str, float]] = []
+    start = world.clock.monotonic()
+
+    async def renew_but_one(leases: Mapping[str, timedelta | None]) -> Renewed:
+        renewed = await renew(leases)
+        held = [msgspec.structs.replace(lease, is_extended=lease.id != "locked") for lease in renewed.held]
+        return msgspec.structs.replace(renewed, held=held)
+
+    @world.manager.task_handler(Job, concurrency=3)
+    async def handle(task: OnceTask[Job], context: TaskContext[Job]) -> None:
+        try:
+            await world.clock.sleep(200)
+        except asyncio.CancelledError:
+            stopped.append((task.id, world.clock.monotonic() - start))
+            raise
+
+    world.store.plant(renew=renew_but_one)
+    await world.manager.create_tasks([Job("a"), Job("locked"), Job("z")])
+    running = world.begin()
+    await world.clock.run_for(59)
+    first = list(stopped)
+    await world.clock.run_for(150)
+    tasks = [await world.task("a"), await world.task("z")]
+    await world.end(running)
+
+    assert first == [("locked", 50.0)]
+    assert {task_id for task_id, _ in stopped} == {"locked"}
+    assert [(task.outcome, task.claims) for task in tasks] == [(Outcome.COMPLETED, 1)] * 2
+
+
+@asynchronous
+async def test_a_lease_that_could_not_be_extended_is_asked_for_once_a_second() -> None:
+    """And is trusted again as soon as it is extended."""
+    world = World()
+    renew = world.store.real.renew
+    asked: list[float] = []
+    start = world.clock.monotonic()
+
+    async def renew_later(leases: Mapping[str, timedelta | None]) -> Renewed:
+        asked.append(world.clock.monotonic() - start)
+        renewed = await renew(leases)
+        held = [msgspec.structs.replace(lease, is_extended=asked[-1] >= 23) for lease in renewed.held]
+        return msgspec.structs.replace(renewed, held=held)
+
+    @world.manager.task_handler(Job)
+    async def handle(task: OnceTask[Job]) -> None:
+        await world.clock.sleep(60)
+
+    world.store.plant(renew=renew_later)
+    await world.manager.create_task(Job("a"))
+    running = world.begin()
+    await world.clock.run_for(70)
+    task = await world.task("a")
+    await world.end(running)
+
+    assert asked == [20.0, 21.0, 22.0, 23.0, 43.0]
+    assert (task.outcome, task.claims) == (Outcome.COMPLETED, 1)
