@@ -150,7 +150,7 @@ class FixedDelayPolicy:
 class NoRetryPolicy:
     """One attempt. It counts as used when the worker vanishes during it, too."""
 
-    def delay_after(self, attempts: int, error: BaseException, *, chance: float) -> timedelta | None:  # noqa: ARG002
+    def delay_after(self, attempts: int, error: BaseException, *, chance: float) -> timedelta | None:  # noqa: ARG002 - the protocol's names
         """Return None."""
         return None
 

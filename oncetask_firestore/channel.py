@@ -27,9 +27,9 @@ class Channel:
     def __init__(self, client: AsyncClient, time: StoreTime) -> None:
         self._time = time
         self._api = client._firestore_api  # noqa: SLF001 - the client shows its channel by no other way
-        self._database = str(client._database_string)  # noqa: SLF001
+        self._database = str(client._database_string)  # noqa: SLF001 - nor its names
         self._parent = f"{self._database}/documents"
-        metadata: Sequence[tuple[str, str]] = client._rpc_metadata  # noqa: SLF001
+        metadata: Sequence[tuple[str, str]] = client._rpc_metadata  # noqa: SLF001 - nor its headers
         routed = f"database={quote(self._database, safe='')}"
         self._metadata = [*metadata, ("x-goog-request-params", routed)]
         grpc = self._api.transport.grpc_channel

@@ -23,7 +23,7 @@ async def read(database: Database, env: str, prefix: str) -> Mapping[str, Contro
     return {record.name: record for record in records if record is not None and record.name.startswith(prefix)}
 
 
-async def write(database: Database, env: str, name: str, value: str | None, *, if_revision: int | None) -> bool:  # noqa: PLR0917
+async def write(database: Database, env: str, name: str, value: str | None, *, if_revision: int | None) -> bool:  # noqa: PLR0917 - as the port
     """Write or remove a control record; return whether it was done.
 
     Raises:

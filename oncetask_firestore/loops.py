@@ -59,6 +59,6 @@ def _options_of(client: AsyncClient) -> dict[str, Any]:
     return {
         "project": client.project,
         "database": client._database,  # noqa: SLF001 - the client tells it by no other way
-        "credentials": client._credentials,  # noqa: SLF001
-        "client_options": client._client_options,  # noqa: SLF001
+        "credentials": client._credentials,  # noqa: SLF001 - a client cannot be copied by other means
+        "client_options": client._client_options,  # noqa: SLF001 - nor its options be asked for
     }

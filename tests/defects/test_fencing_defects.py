@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -60,13 +60,13 @@ def test_defect_02() -> None:
 def status_from_counters() -> Iterator[None]:
     """An expiry leaves no error, and a finished task with more claims than errors reads as completed."""
 
-    def silent(task: OnceTask[object], rules: KindRules, *, at: object, chance: float) -> Transition:
-        transition = expire(task, rules, at=at, chance=chance)  # type: ignore[arg-type]
+    def silent(task: OnceTask[object], rules: KindRules, *, at: datetime, chance: float) -> Transition:
+        transition = expire(task, rules, at=at, chance=chance)
         return msgspec.structs.replace(transition, patch={**transition.patch, "errors": task.errors})
 
-    def derived(task: OnceTask[object], now: object) -> TaskStatus:
+    def derived(task: OnceTask[object], now: datetime) -> TaskStatus:
         if task.done_at is None:
-            return status_of(task, now)  # type: ignore[arg-type]
+            return status_of(task, now)
         return TaskStatus.COMPLETED if task.claims > len(task.errors) else TaskStatus.FAILED
 
     with replaced(expire, silent), replaced(status_of, derived):
@@ -134,11 +134,11 @@ class SkewedStore(SpecStore):
         return super().judged(msgspec.structs.replace(guard, run_out=False))
 
     async def find(self, query: TaskQuery) -> Page:
-        self.clock.now, now = (lambda: now() + timedelta(minutes=2)), self.clock.now  # type: ignore[method-assign]
+        self.clock.now, now = (lambda: now() + timedelta(minutes=2)), self.clock.now  # type: ignore[method-assign]  # the clock of this call alone
         try:
             return await super().find(query)
         finally:
-            self.clock.now = now  # type: ignore[method-assign]
+            self.clock.now = now  # type: ignore[method-assign]  # the clock of this call alone
 
 
 def test_defect_19() -> None:
@@ -190,9 +190,9 @@ def test_defect_21() -> None:
             await world.manager.drain()
         assert (await world.task("killer")).outcome is Outcome.FAILED
 
-    def patient(task: OnceTask[object], rules: KindRules, *, at: object, chance: float) -> Transition:
+    def patient(task: OnceTask[object], rules: KindRules, *, at: datetime, chance: float) -> Transition:
         tireless = msgspec.structs.replace(rules, max_crashes=0)
-        return expire(task, tireless, at=at, chance=chance)  # type: ignore[arg-type]
+        return expire(task, tireless, at=at, chance=chance)
 
     check_defect(scenario, lambda: replaced(expire, patient))
 

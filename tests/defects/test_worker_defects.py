@@ -373,7 +373,7 @@ def test_defect_18() -> None:
 
 
 async def _store_of_the_moment(self: StoreGate) -> object:
-    self.store.real.env = current_env()  # type: ignore[attr-defined]
+    self.store.real.env = current_env()  # type: ignore[attr-defined]  # the store in memory
     return self.store
 
 

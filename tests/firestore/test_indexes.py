@@ -128,7 +128,7 @@ def pairs() -> Iterator[TaskFilter]:
     """Yield filters with every pair of values of every two fields."""
     for one, other in itertools.combinations(FILTERS, 2):
         for first, second in itertools.product(FILTERS[one], FILTERS[other]):
-            yield TaskFilter(**{one: first, other: second})  # type: ignore[arg-type]
+            yield TaskFilter(**{one: first, other: second})  # type: ignore[arg-type]  # names from the table
 
 
 @needs_server

@@ -67,7 +67,7 @@ async def put(project: str, name: str, fields: Fields) -> None:
 async def _nothing() -> None: ...
 
 
-class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has no types
     """Errors in the channel: instead of a request, or instead of the reply to one that was obeyed.
 
     Attributes:
@@ -121,7 +121,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
         yield faults
 
 
-class _Streams(aio.UnaryStreamClientInterceptor):  # type: ignore[misc]
+class _Streams(aio.UnaryStreamClientInterceptor):  # type: ignore[misc]  # grpc has no types
     """The second half of `Faults`: a channel sorts its interceptors by their first kind."""
 
     def __init__(self, faults: Faults) -> None:

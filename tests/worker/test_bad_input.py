@@ -89,14 +89,14 @@ CREATIONS: list[tuple[str, Action, type[InputError], str]] = [
     ("a NUL in the id", lambda m: m.create_task(Job("a\0b")), InvalidTaskError, "control"),
     ("an id that is no string", lambda m: m.create_task(Odd(id=7)), InvalidTaskError, "7"),
     ("a key of 600 bytes", lambda m: m.create_task(Keyed("a", "k" * 600)), InvalidTaskError, "512"),
-    ("a naive schedule", lambda m: m.create_task(Odd(time=datetime(2030, 1, 1))), InvalidTaskError, "aware"),  # noqa: DTZ001
-    ("a naive at", lambda m: m.create_task(Job("a"), at=datetime(2030, 1, 1)), InvalidTaskError, "aware"),  # noqa: DTZ001
+    ("a naive schedule", lambda m: m.create_task(Odd(time=datetime(2030, 1, 1))), InvalidTaskError, "aware"),  # noqa: DTZ001 - wrong on purpose
+    ("a naive at", lambda m: m.create_task(Job("a"), at=datetime(2030, 1, 1)), InvalidTaskError, "aware"),  # noqa: DTZ001 - wrong on purpose
     ("a negative delay", lambda m: m.create_task(Job("a"), delay=-1), InvalidTaskError, "-1"),
     ("delay and at", lambda m: m.create_task(Job("a"), delay=1, at=NOON), InvalidTaskError, "not by both"),
     ("a schedule and a delay", lambda m: m.create_task(Odd(time=NOON), delay=1), InvalidTaskError, "not by both"),
     ("a priority of 11", lambda m: m.create_task(Job("a"), priority=11), InvalidTaskError, "11"),
-    ("a header that is no text", lambda m: m.create_task(Job("a"), headers={"a": 1}), InvalidTaskError, "1"),  # type: ignore[dict-item]
-    ("no kind", lambda m: m.create_task(NoKind()), InvalidTaskError, "kind"),  # type: ignore[arg-type]
+    ("a header that is no text", lambda m: m.create_task(Job("a"), headers={"a": 1}), InvalidTaskError, "1"),  # type: ignore[dict-item]  # wrong on purpose
+    ("no kind", lambda m: m.create_task(NoKind()), InvalidTaskError, "kind"),  # type: ignore[arg-type]  # wrong on purpose
     ("a field for a method", lambda m: m.create_task(FieldForMethod()), InvalidTaskError, "method"),
     ("a rule that is no Recurrence", lambda m: m.create_task(Odd(rule="FREQ=DAILY")), InvalidTaskError, "Recurrence"),
     ("a rule and a time", lambda m: m.create_task(Odd(rule=rule("FREQ=DAILY"), time=NOON)), InvalidTaskError, "both"),
@@ -178,10 +178,10 @@ def without_the_driver(url: str) -> TaskManager:
 REGISTRATIONS: list[tuple[str, Callable[[TaskManager], object], type[InputError], str]] = [
     ("no parameters", lambda m: m.register_task_handler(Job, no_parameters), ConfigurationError, "handler(task)"),
     ("three parameters", lambda m: m.register_task_handler(Job, three_parameters), ConfigurationError, "handler(task)"),
-    ("not a function", lambda m: m.register_task_handler(Job, 7), ConfigurationError, "7"),  # type: ignore[arg-type]
+    ("not a function", lambda m: m.register_task_handler(Job, 7), ConfigurationError, "7"),  # type: ignore[arg-type]  # wrong on purpose
     ("another payload", lambda m: m.register_task_handler(Job, other_payload), ConfigurationError, "OnceTask[Job]"),
     ("an unstorable result", lambda m: m.register_task_handler(Job, unstorable_result), ConfigurationError, "Callable"),
-    ("an instance", lambda m: m.register_task_handler(Job("a"), fine), ConfigurationError, "class"),  # type: ignore[arg-type]
+    ("an instance", lambda m: m.register_task_handler(Job("a"), fine), ConfigurationError, "class"),  # type: ignore[arg-type]  # wrong on purpose
     ("a negative lease", lambda m: m.register_task_handler(Job, fine, lease_duration=-1), ConfigurationError, "-1"),
     (
         "a zero lease",
@@ -205,7 +205,7 @@ REGISTRATIONS: list[tuple[str, Callable[[TaskManager], object], type[InputError]
     ),
     (
         "a policy that is none",
-        lambda m: m.register_task_handler(Job, fine, retry_policy="twice"),  # type: ignore[arg-type]
+        lambda m: m.register_task_handler(Job, fine, retry_policy="twice"),  # type: ignore[arg-type]  # wrong on purpose
         ConfigurationError,
         "twice",
     ),
@@ -213,7 +213,7 @@ REGISTRATIONS: list[tuple[str, Callable[[TaskManager], object], type[InputError]
     ("an unknown scheme", lambda m: TaskManager("redis://host"), ConfigurationError, "redis://host"),
     ("a path for a URL", lambda m: TaskManager("tasks.db"), ConfigurationError, "sqlite:///tasks.db"),
     ("a missing extra", lambda m: without_the_driver("firestore://p/d"), ConfigurationError, "oncetask[firestore]"),
-    ("something else as a store", lambda m: TaskManager(42), ConfigurationError, "42"),  # type: ignore[arg-type]
+    ("something else as a store", lambda m: TaskManager(42), ConfigurationError, "42"),  # type: ignore[arg-type]  # wrong on purpose
     ("an empty environment", lambda m: TaskManager("memory://", env=""), InvalidTaskError, "env"),
     ("two environments", lambda m: TaskManager(World().store, env="OTHER"), ConfigurationError, "OTHER"),
     ("a negative poll", lambda m: TaskManager("memory://", poll_interval=-1), ConfigurationError, "-1"),

@@ -321,7 +321,7 @@ async def test_the_start_banner_names_kinds_and_masks_passwords() -> None:
     world = World()
     records: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]  # all that a handler has to do here
     logger = logging.getLogger("oncetask.manager")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
