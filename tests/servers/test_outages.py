@@ -6,26 +6,27 @@ from collections.abc import Iterator
 import pytest
 
 from oncetask import OnceTask, TaskFilter, TaskManager
-from oncetask_sql.postgresql import opening
-from oncetask_sql.postgresql.location import located
+from oncetask_sql.__main__ import main
 from tests.asynchronous import asynchronous
-from tests.postgresql.world import needs_server
+from tests.mariadb.world import needs_server as needs_mariadb
+from tests.postgresql.world import needs_server as needs_postgresql
 from tests.worker.world import Job, Keyed
-from tools.servers import Server, running_postgresql
+from tools.servers import Server, running_mariadb, running_postgresql
 
-pytestmark = [needs_server, pytest.mark.alone]
+pytestmark = pytest.mark.alone
 
 ENOUGH = 60.0
+SERVERS = [
+    pytest.param(running_postgresql, id="postgresql", marks=needs_postgresql),
+    pytest.param(running_mariadb, id="mariadb", marks=needs_mariadb),
+]
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Return a server of the test's own, with the tables made."""
-    import psycopg
-
-    with running_postgresql(own=True) as own:
-        with psycopg.connect(own.url, autocommit=True) as connection:
-            connection.execute(opening.script(located(own.url), after=0).encode())
+    with request.param(own=True) as own:
+        assert main(["migrate", own.url]) == 0
         yield own
 
 
@@ -46,8 +47,11 @@ async def test_work_goes_on_after_an_immediate_restart(server: Server) -> None:
     await manager.create_tasks([Job(f"j{number}") for number in range(200)])
     await manager.create_tasks([Keyed(f"k{number}", f"key{number % 3}") for number in range(60)])
     async with manager.running():
-        for _ in range(3):
-            await asyncio.sleep(0.15)
+        for goal in (20, 40, 60):
+            async with asyncio.timeout(ENOUGH):
+                while len(completed) < goal:  # noqa: ASYNC110 - a look at what the worker's events say
+                    await asyncio.sleep(0.005)
+            assert len(completed) < 200
             await asyncio.to_thread(server.restart, immediate=True)
         async with asyncio.timeout(ENOUGH):
             while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
@@ -72,7 +76,9 @@ async def test_a_connection_that_the_server_has_ended_is_replaced_before_anybody
 
 
 @asynchronous
-async def test_a_server_that_is_down_at_the_start_is_waited_for(server: Server) -> None:
+async def test_a_server_that_is_down_at_the_start_is_waited_for(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     """The worker starts with the server, and no error ends it."""
     await asyncio.to_thread(server.stop)
     manager = TaskManager(server.url)
@@ -83,9 +89,10 @@ async def test_a_server_that_is_down_at_the_start_is_waited_for(server: Server) 
         done.set()
 
     running = asyncio.create_task(manager.run(handle_signals=False))
-    await asyncio.sleep(0.3)
-    await asyncio.to_thread(server.start)
     async with asyncio.timeout(ENOUGH):
+        while "the store is not there yet" not in caplog.text:  # noqa: ASYNC110 - a look at what the worker logs
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(server.start)
         await manager.create_task(Job("a"))
         await done.wait()
     manager.stop()
