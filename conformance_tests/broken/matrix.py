@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from broken import claiming, deleting, fencing, opening, racing, reading, recording, renewing, seating, writing
+from broken import claiming, deleting, fencing, opening, racing, reading, recording, renewing, seating, waking, writing
 from broken.plain import PlainHarness, PlainStore
 from oncetask_conformance.running import OWN, Case, cases, run
 from oncetask_conformance.suite import SUITE
@@ -30,6 +30,7 @@ MODULES: Sequence[ModuleType] = (
     recording,
     opening,
     racing,
+    waking,
 )
 RECORDED = Path(__file__).with_name("matrix.json")
 TABLE = Path(__file__).parents[2] / "docs" / "broken-stores.md"

@@ -4,6 +4,7 @@ Every rule is a method of its own, so that a broken store is a change of a few l
 for every call, and is of no use but here.
 """
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -33,6 +34,8 @@ from oncetask_core.transition import Answer, Atom, Guard, Inserted, Transition, 
 Task = OnceTask[object]
 Key = tuple[str, str]
 
+_GLANCE = 0.001
+
 
 class Storage:
     """What all instances of one space share."""
@@ -45,6 +48,7 @@ class Storage:
         self.lock = threading.RLock()
         self.sequence = 0
         self.epoch = 0
+        self.changes = 0
         self.spoiled: set[tuple[str, str]] = set()
         """Which records cannot be read."""
         self.set_aside: set[tuple[str, str]] = set()
@@ -63,11 +67,12 @@ class PlainStore:
         self.clock: Clock = SystemClock() if clock is None else clock
         self.storage = storage
         self.touched: set[Key] = set()
+        self.noticed: int | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """The clock can be injected."""
-        return frozenset({INJECTED_CLOCK})
+        """The clock can be injected, and what others write is noticed."""
+        return frozenset({INJECTED_CLOCK, "wake_ups"})
 
     async def open(self) -> None:
         """Do nothing."""
@@ -160,6 +165,16 @@ class PlainStore:
                 self.storage.records[self.env, name] = self.next_record(name, value)
             return True
 
+    async def changed(self) -> None:
+        """Return once something was written since the last such call returned; the first call returns at once."""
+        while self.noticed == self.heard():  # noqa: ASYNC110 - others write from other threads
+            await asyncio.sleep(_GLANCE)
+        self.noticed = self.heard()
+
+    def heard(self) -> int:
+        """Return a number that rises with everything that is written."""
+        return self.storage.changes
+
     def all(self) -> list[Task]:
         """Return every task of the environment that can be read."""
         readable = self.storage.tasks.keys() - self.storage.spoiled
@@ -184,6 +199,7 @@ class PlainStore:
     def put(self, task: Task) -> Task:
         """Store a record and note its key."""
         self.storage.tasks[self.env, task.id] = task
+        self.storage.changes += 1
         self.touch(task)
         return task
 

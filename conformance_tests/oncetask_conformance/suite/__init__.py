@@ -37,6 +37,7 @@ from oncetask_conformance.suite.settling import (
     SettlingTests,
 )
 from oncetask_conformance.suite.ticking import TickingTests
+from oncetask_conformance.suite.waking import WakingTests
 
 SUITE: Sequence[type] = (
     OpeningTests,
@@ -70,4 +71,5 @@ SUITE: Sequence[type] = (
     BatchingTests,
     IsolationTests,
     RacingTests,
+    WakingTests,
 )
