@@ -33,7 +33,7 @@ _PASSING: Final = frozenset(
 _WAYS_OUT: Final = {
     1040: "Raise max_connections, or use fewer processes; docs/mariadb.md has the arithmetic.",
     1044: "Grant this user what docs/mariadb.md lists, or let another user migrate.",
-    1045: "Check user and password in the URL.",
+    1045: "Check user and password in the URL; a server that wants TLS says no more than this, either: name tls_ca.",
     1049: "Create the database, or name another one in the URL.",
     1142: "Grant this user what docs/mariadb.md lists, or let another user migrate.",
     1143: "Grant this user what docs/mariadb.md lists, or let another user migrate.",
