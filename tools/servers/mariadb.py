@@ -127,7 +127,7 @@ class MariadbEngine:
         return [
             str(self.installation.server),
             "--no-defaults",
-            f"--basedir={share.parents[1]}",
+            f"--basedir={self.installation.server.parents[1]}",
             f"--lc-messages-dir={share}",
             f"--character-sets-dir={share / 'charsets'}",
             f"--datadir={home / 'data'}",
@@ -139,9 +139,10 @@ class MariadbEngine:
 
 
 def shared(installation: Installation) -> Path:
-    """Return the folder with the messages and scripts of an installation."""
+    """Return the folder with the messages and scripts of an installation: a distribution's, or an archive's."""
     share = installation.server.parents[1] / "share"
-    return share / ("mariadb" if (share / "mariadb" / "charsets").exists() else "mysql")
+    folders = (share / "mariadb", share / "mysql", share)
+    return next((folder for folder in folders if (folder / "charsets").exists()), share)
 
 
 def script(share: Path, name: str) -> Path:
