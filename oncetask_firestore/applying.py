@@ -42,7 +42,12 @@ async def _anew(database: Database, place: Place, memory: Memory, *, atoms: Sequ
 async def _remembered(
     database: Database, place: Place, memory: Memory, *, atoms: Sequence[Atom]
 ) -> list[Answer] | None:
-    """Write the atoms over documents as this instance left them; None where that may not be how they are."""
+    """Write the atoms over documents as this instance left them; None where that may not be how they are.
+
+    Whether an id is free has to be read: an insert of one that is taken writes nothing, so no commit would refuse it.
+    """
+    if any(atom.inserts for atom in atoms):
+        return None
     documents = memory.known(_ids(atoms))
     if len(documents) < len(set(_ids(atoms))):
         return None

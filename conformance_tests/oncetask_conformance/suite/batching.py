@@ -168,6 +168,21 @@ class BatchingTests:
         inserted = [(one.id, one.created, one.kind) for one in answer.inserted]
         assert inserted == [("b", False, "parcel"), ("c", True, "parcel")]
 
+    @pytest.mark.parametrize("deletes", ["its own instance", "another"])
+    async def test_an_atom_creates_an_id_that_was_deleted_while_it_was_held_here(
+        self, world: World, deletes: str
+    ) -> None:
+        """A follow-up is created if its id is free, whatever the instance has seen of it before."""
+        task = await world.take(a_new_task("a"), a_new_task("b"))
+        deleting = world.store if deletes == "its own instance" else await world.another()
+        assert list(await deleting.delete([deletion(await world.record("b"))])) == [Verdict.APPLIED]
+
+        (answer,) = await world.store.apply([Atom((world.conclusion(task),), (a_new_task("b", created_by="now"),))])
+
+        assert answer.verdict is Verdict.APPLIED
+        assert [(one.created, one.created_by) for one in answer.inserted] == [(True, "now")]
+        assert set(await world.everything()) == {"a", "b"}
+
     async def test_later_atoms_see_earlier_ones(self, world: World) -> None:
         """Two atoms for one task are judged one after the other."""
         decided = await cancels(world, "a")
