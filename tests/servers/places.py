@@ -1,8 +1,8 @@
 """A place on each of the servers."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +34,13 @@ class PostgresqlPlace:
             for statement in statements:
                 cursor.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    @contextlib.contextmanager
+    def transaction(self, statement: str) -> Iterator[None]:
+        """Open somebody else's transaction that has run a statement; it is rolled back at the end."""
+        with postgresql.a_transaction(self.url) as other:
+            other.execute(statement.encode())
+            yield
 
     def opened(self, *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
         """Yield an open store."""
@@ -87,6 +94,10 @@ class MariadbPlace:
     def run(self, *statements: str) -> Sequence[tuple[Any, ...]]:
         """Run statements around the store; return the rows of the last."""
         return mariadb.run(self.url, *statements)
+
+    def transaction(self, statement: str) -> AbstractContextManager[object]:
+        """Open somebody else's transaction that has run a statement; it is rolled back at the end."""
+        return mariadb.a_transaction(self.url, statement)
 
     def opened(self, *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
         """Yield an open store."""

@@ -1,7 +1,7 @@
 """What tests that hold for each server know of it: a place of the test's own, and what happens around its store."""
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
 from oncetask_core.clock import Clock
@@ -23,6 +23,10 @@ class Place(Protocol):
 
     def run(self, *statements: str) -> Sequence[tuple[Any, ...]]:
         """Run statements around the store, each a transaction; return the rows of the last."""
+        ...
+
+    def transaction(self, statement: str) -> AbstractContextManager[object]:
+        """Open somebody else's transaction that has run a statement; it is rolled back at the end."""
         ...
 
     def opened(self, *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
@@ -48,6 +52,11 @@ class Place(Protocol):
     def remove(self) -> None:
         """Remove the place."""
         ...
+
+
+def locking(place: Place, task_id: str) -> AbstractContextManager[object]:
+    """Open somebody else's transaction that has a task locked."""
+    return place.transaction(f"SELECT 1 FROM oncetask_task WHERE env = 'DEFAULT' AND id = '{task_id}' FOR UPDATE")
 
 
 def rows(place: Place, columns: str) -> list[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ Three parts of the statements have no variant that could be seen, because others
 - clearing where a task of the key is held: nobody is seated then in the first place;
 - seating that looks at its task again: who changes one that waits has the stripe until the end, or its row locked.
 
-That a write gives up waiting for a row is seen by `tests/postgresql/test_locking.py`.
+That a write gives up waiting for a row is seen by `tests/servers/test_locking.py`.
 """
 
 import contextlib
