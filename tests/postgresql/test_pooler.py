@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
 
 import psycopg
 import pytest
@@ -16,6 +15,7 @@ from oncetask_core.transition import Verdict
 from oncetask_sql.postgresql import PostgresqlStore
 from tests.asynchronous import asynchronous
 from tests.postgresql.world import LEAST, URL, Schemas, a_role, a_transaction, needs_server, opened, schema_of
+from tests.servers.world import drained
 from tests.sql.world import a_claim, new_task, settlement
 from tools.servers import ServerMissingError, running_pgbouncer
 
@@ -51,18 +51,6 @@ def a_task_of_many(number: int) -> str | None:
     return f"key {number % KEYS}" if number % 2 else None
 
 
-async def drained(store: PostgresqlStore, name: str) -> list[str]:
-    """Claim groups and settle until nothing is left; return what was settled."""
-    settled: list[str] = []
-    for number in count():
-        tasks = (await store.claim(a_claim(f"{name} {number}", limit=3, group=2))).tasks
-        answers = await store.apply([settlement(task) for task in tasks])
-        settled += [task.id for task, answer in zip(tasks, answers, strict=True) if answer.verdict is Verdict.APPLIED]
-        if not tasks and not await store.count(TaskFilter(live=True)):
-            break
-    return settled
-
-
 @contextlib.asynccontextmanager
 async def stores(url: str) -> AsyncIterator[list[PostgresqlStore]]:
     """Yield as many stores as there are workers."""
@@ -78,7 +66,7 @@ async def test_eight_workers_drain_through_three_connections(isolation: str, poo
     with a_role(url, LEAST, setting=f"default_transaction_isolation = '{isolation}'") as role:
         async with stores(through(pooler, role)) as working:
             await working[0].insert([new_task(f"t{n}", key=a_task_of_many(n)) for n in range(300)])
-            settled = await asyncio.gather(*(drained(store, str(n)) for n, store in enumerate(working)))
+            settled = await asyncio.gather(*(drained(store, str(n), group=2) for n, store in enumerate(working)))
             left = [await of_key(working[0], f"key {number}") for number in range(KEYS)]
 
     assert sorted(task_id for ids in settled for task_id in ids) == sorted(f"t{n}" for n in range(300))
@@ -98,7 +86,7 @@ async def test_no_setting_reaches_another_client(pooler: str, schemas: Schemas) 
         pooled = through(pooler, role)
         async with stores(pooled) as working:
             await asyncio.gather(*(store.insert([new_task(f"t{n}", key="k")]) for n, store in enumerate(working)))
-            await asyncio.gather(*(drained(store, str(n)) for n, store in enumerate(working)))
+            await asyncio.gather(*(drained(store, str(n), group=2) for n, store in enumerate(working)))
             with contextlib.ExitStack() as stack:
                 bare = pooled.partition("?")[0]
                 others = [stack.enter_context(psycopg.connect(bare)) for _ in range(POOL_SIZE)]

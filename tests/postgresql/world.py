@@ -55,6 +55,19 @@ def schema_of(url: str) -> str:
     return url.partition("?schema=")[2].partition("&")[0]
 
 
+def named(url: str) -> str:
+    """Return the URL with an application's name that no other test's connections have."""
+    return f"{url}&application_name={schema_of(url)}"
+
+
+def connections(url: str, condition: str = "TRUE") -> int:
+    """Return how many connections the stores of such a URL have."""
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s AND {condition}"
+    with connected() as connection:
+        row = connection.execute(query.encode(), (f"{located(url).application_name} %",)).fetchone()
+    return int(row[0]) if row else 0
+
+
 def connected(**options: Any) -> "contextlib.AbstractContextManager[psycopg.Connection[Any]]":
     """Return a connection to the server, in autocommit mode unless told otherwise."""
     return psycopg.connect(URL, **({"autocommit": True} | options))

@@ -12,6 +12,8 @@ import pymysql
 import pytest
 
 from oncetask_core.clock import Clock
+from oncetask_sql.mariadb import open_mariadb
+from oncetask_sql.postgresql import open_postgresql
 from tests.mariadb import world as mariadb
 from tests.mariadb.cutting import MariadbLink
 from tests.postgresql import world as postgresql
@@ -21,11 +23,13 @@ from tests.servers.world import ServerStore
 
 
 class PostgresqlPlace:
-    """A schema."""
+    """A schema; the connections of its stores have a name of their own."""
+
+    kind = "postgresql"
 
     def __init__(self) -> None:
         self._schemas = postgresql.Schemas()
-        self.url = self._schemas.new()
+        self.url = postgresql.named(self._schemas.new())
 
     def run(self, *statements: str) -> Sequence[tuple[Any, ...]]:
         """Run statements around the store; return the rows of the last."""
@@ -42,9 +46,22 @@ class PostgresqlPlace:
             other.execute(statement.encode())
             yield
 
-    def opened(self, *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
-        """Yield an open store."""
-        return postgresql.opened(self.url, clock=clock)
+    def connections(self) -> int:
+        """Return how many connections of stores there are."""
+        return postgresql.connections(self.url)
+
+    def preferring(self, setting: str) -> AbstractContextManager[str]:
+        """Let sessions begin with a setting; yield the URL for somebody with the least rights that work."""
+        assert len(postgresql.LEAST) == 3
+        return postgresql.a_role(self.url, postgresql.LEAST, setting=setting)
+
+    def store(self) -> ServerStore:
+        """Return a store that is not open."""
+        return open_postgresql(self.url)
+
+    def opened(self, url: str = "", *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
+        """Yield an open store, of the place's own URL or of another one."""
+        return postgresql.opened(url or self.url, clock=clock)
 
     @contextlib.asynccontextmanager
     async def way(self, decide: Decide) -> AsyncIterator[str]:
@@ -87,6 +104,8 @@ class PostgresqlPlace:
 class MariadbPlace:
     """A database."""
 
+    kind = "mariadb"
+
     def __init__(self) -> None:
         self._databases = mariadb.Databases()
         self.url = self._databases.new()
@@ -99,9 +118,29 @@ class MariadbPlace:
         """Open somebody else's transaction that has run a statement; it is rolled back at the end."""
         return mariadb.a_transaction(self.url, statement)
 
-    def opened(self, *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
-        """Yield an open store."""
-        return mariadb.opened(self.url, clock=clock)
+    def connections(self) -> int:
+        """Return how many connections of stores there are; the one that asks is none."""
+        ((count,),) = self.run("SELECT COUNT(*) - 1 FROM information_schema.PROCESSLIST WHERE DB = DATABASE()")
+        return int(count)
+
+    @contextlib.contextmanager
+    def preferring(self, setting: str) -> Iterator[str]:
+        """Let sessions begin with a setting; yield the URL for somebody with the least rights that work."""
+        assert len(mariadb.LEAST) == 6
+        mariadb.run(mariadb.URL, f'SET GLOBAL init_connect = "SET {setting}"')
+        try:
+            with mariadb.a_user(self.url, mariadb.LEAST) as user:
+                yield user
+        finally:
+            mariadb.run(mariadb.URL, "SET GLOBAL init_connect = ''")
+
+    def store(self) -> ServerStore:
+        """Return a store that is not open."""
+        return open_mariadb(self.url)
+
+    def opened(self, url: str = "", *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
+        """Yield an open store, of the place's own URL or of another one."""
+        return mariadb.opened(url or self.url, clock=clock)
 
     @contextlib.asynccontextmanager
     async def way(self, decide: Decide) -> AsyncIterator[str]:
@@ -148,6 +187,16 @@ PLACES = [
     pytest.param(PostgresqlPlace, id="postgresql", marks=postgresql.needs_server),
     pytest.param(MariadbPlace, id="mariadb", marks=mariadb.needs_server),
 ]
+
+
+def on_postgresql(*values: object) -> object:
+    """Return parameters of a test of which the first is a place: there, with these others."""
+    return pytest.param(PostgresqlPlace, *values, id=f"postgresql-{values[0]}", marks=postgresql.needs_server)
+
+
+def on_mariadb(*values: object) -> object:
+    """Return parameters of a test of which the first is a place: there, with these others."""
+    return pytest.param(MariadbPlace, *values, id=f"mariadb-{values[0]}", marks=mariadb.needs_server)
 
 
 def _user(place: str) -> str:

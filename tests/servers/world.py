@@ -5,9 +5,12 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
 from oncetask_core.clock import Clock
+from oncetask_core.query import TaskFilter
+from oncetask_core.transition import Verdict
 from oncetask_sql.mariadb import MariadbStore
 from oncetask_sql.postgresql import PostgresqlStore
 from tests.servers.cutting import Decide
+from tests.sql.world import a_claim, settlement
 
 ServerStore = PostgresqlStore | MariadbStore
 
@@ -16,9 +19,11 @@ class Place(Protocol):
     """A schema or database with empty tables, on a real server.
 
     Attributes:
+        kind: Which server it is on, as the tests call it: "postgresql" or "mariadb".
         url: What a store is opened with.
     """
 
+    kind: str
     url: str
 
     def run(self, *statements: str) -> Sequence[tuple[Any, ...]]:
@@ -29,8 +34,20 @@ class Place(Protocol):
         """Open somebody else's transaction that has run a statement; it is rolled back at the end."""
         ...
 
-    def opened(self, *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
-        """Yield an open store."""
+    def connections(self) -> int:
+        """Return how many connections of stores there are."""
+        ...
+
+    def preferring(self, setting: str) -> AbstractContextManager[str]:
+        """Let sessions begin with a setting; yield the URL for somebody with the least rights that work."""
+        ...
+
+    def store(self) -> ServerStore:
+        """Return a store that is not open."""
+        ...
+
+    def opened(self, url: str = "", *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
+        """Yield an open store, of the place's own URL or of another one."""
         ...
 
     def way(self, decide: Decide) -> AbstractAsyncContextManager[str]:
@@ -63,3 +80,15 @@ def rows(place: Place, columns: str) -> list[tuple[Any, ...]]:
     """Return columns of all tasks, in the order of their ids."""
     found = place.run(f"SELECT id, {columns} FROM oncetask_task")
     return [row[1:] for row in sorted(found, key=lambda row: str(row[0]))]
+
+
+async def drained(store: ServerStore, name: str, *, group: int = 1) -> list[str]:
+    """Claim and settle until nothing is left; return what was settled."""
+    settled: list[str] = []
+    for number in range(1000):
+        tasks = (await store.claim(a_claim(f"{name} {number}", limit=3, group=group))).tasks
+        answers = await store.apply([settlement(task) for task in tasks])
+        settled += [task.id for task, answer in zip(tasks, answers, strict=True) if answer.verdict is Verdict.APPLIED]
+        if not tasks and not await store.count(TaskFilter(live=True)):
+            return settled
+    raise AssertionError("tasks are left")
