@@ -55,9 +55,29 @@ class PostgresqlPlace:
         assert len(postgresql.LEAST) == 3
         return postgresql.a_role(self.url, postgresql.LEAST, setting=setting)
 
-    def store(self) -> ServerStore:
-        """Return a store that is not open."""
-        return open_postgresql(self.url)
+    def reading(self) -> AbstractContextManager[str]:
+        """Yield the URL for somebody who may only read."""
+        return postgresql.a_role(self.url, [("SELECT ON ", "oncetask_task, oncetask_migration")])
+
+    def empty(self) -> str:
+        """Return the URL of another place, which has no tables; it is removed with this one."""
+        return self._schemas.empty()
+
+    def run_script(self, url: str, script: str) -> None:
+        """Run a script of several statements at another place."""
+        with postgresql.connected(options=f"-c search_path={postgresql.schema_of(url)}") as connection:
+            connection.execute(script.encode())
+
+    def description(self, url: str) -> Sequence[object]:
+        """Return what there is to say of the tables at another place, column by column."""
+        columns = f"""SELECT table_name, column_name, data_type, column_default, is_nullable
+            FROM information_schema.columns WHERE table_schema = '{postgresql.schema_of(url)}'
+            ORDER BY 1, ordinal_position"""
+        return self.run(columns)
+
+    def store(self, url: str = "") -> ServerStore:
+        """Return a store that is not open, of the place's own URL or of another one."""
+        return open_postgresql(url or self.url)
 
     def opened(self, url: str = "", *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
         """Yield an open store, of the place's own URL or of another one."""
@@ -134,9 +154,27 @@ class MariadbPlace:
         finally:
             mariadb.run(mariadb.URL, "SET GLOBAL init_connect = ''")
 
-    def store(self) -> ServerStore:
-        """Return a store that is not open."""
-        return open_mariadb(self.url)
+    def reading(self) -> AbstractContextManager[str]:
+        """Yield the URL for somebody who may only read."""
+        tables = ("oncetask_task", "oncetask_migration", "oncetask_control")
+        return mariadb.a_user(self.url, [("SELECT", table) for table in tables])
+
+    def empty(self) -> str:
+        """Return the URL of another place, which has no tables; it is removed with this one."""
+        return self._databases.empty()
+
+    def run_script(self, url: str, script: str) -> None:
+        """Run a script of several statements at another place."""
+        mariadb.run(url, *(part for part in script.split(";\n\n") if part))
+
+    def description(self, url: str) -> Sequence[object]:
+        """Return what there is to say of the tables at another place, column by column."""
+        ((_, table),) = mariadb.run(url, "SHOW CREATE TABLE oncetask_task")
+        return str(table).splitlines()
+
+    def store(self, url: str = "") -> ServerStore:
+        """Return a store that is not open, of the place's own URL or of another one."""
+        return open_mariadb(url or self.url)
 
     def opened(self, url: str = "", *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
         """Yield an open store, of the place's own URL or of another one."""

@@ -42,8 +42,24 @@ class Place(Protocol):
         """Let sessions begin with a setting; yield the URL for somebody with the least rights that work."""
         ...
 
-    def store(self) -> ServerStore:
-        """Return a store that is not open."""
+    def reading(self) -> AbstractContextManager[str]:
+        """Yield the URL for somebody who may only read."""
+        ...
+
+    def empty(self) -> str:
+        """Return the URL of another place, which has no tables; it is removed with this one."""
+        ...
+
+    def run_script(self, url: str, script: str) -> None:
+        """Run a script of several statements at another place."""
+        ...
+
+    def description(self, url: str) -> Sequence[object]:
+        """Return what there is to say of the tables at another place, column by column."""
+        ...
+
+    def store(self, url: str = "") -> ServerStore:
+        """Return a store that is not open, of the place's own URL or of another one."""
         ...
 
     def opened(self, url: str = "", *, clock: Clock | None = None) -> AbstractAsyncContextManager[ServerStore]:
