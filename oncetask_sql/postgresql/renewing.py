@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
-from oncetask_core.store import HeldLease, Renewed
-from oncetask_sql.codec import Row
+from oncetask_core.store import Renewed
 from oncetask_sql.postgresql.arrays import texts
 from oncetask_sql.postgresql.failures import LOCKED
 from oncetask_sql.postgresql.session import Session, Statement
+from oncetask_sql.renewals import Leases, Seen
 from oncetask_sql.times import micros_in
 from oncetask_sql.wording import Wording
 
@@ -23,44 +23,22 @@ _HELD: Final = f"SELECT id, run_uid, lease_uid, is_cancelled FROM oncetask_task 
 _NOW: Final = "SELECT :now"
 
 
-class _Seen(NamedTuple):
-    """What one request showed."""
-
-    extended: dict[str, int]
-    """When a lease was extended, by task id, in microseconds."""
-    held: list[Row]
-    now: int
-
-
 class _Renewal:
     """One renewal over one session."""
 
-    def __init__(self, session: Session, wording: Wording, leases: Mapping[str, timedelta | None]) -> None:
+    def __init__(self, session: Session, wording: Wording, leases: Leases) -> None:
         self._session = session
         self._wording = wording
         self._leases = leases
 
     async def run(self) -> Renewed:
         seen = await self._ask(self._extensions())
-        locked = self._locked(seen)
+        locked = seen.locked(self._leases)
         if locked:
-            later = await self._insist(locked)
-            seen = _Seen(seen.extended | later.extended, later.held, later.now)
-            locked = self._locked(seen)
-        held = [
-            HeldLease(
-                id=task_id,
-                run_uid=run_uid,
-                lease_uid=lease_uid,
-                cancel_requested=bool(is_cancelled),
-                is_extended=task_id not in locked,
-            )
-            for task_id, run_uid, lease_uid, is_cancelled in seen.held
-        ]
-        moment = min(seen.extended.values(), default=seen.now)
-        return Renewed(held=held, now=self._wording.time.seen(moment))
+            seen = seen.then(await self._insist(locked))
+        return seen.answer(self._leases, self._wording.time)
 
-    async def _ask(self, extensions: Collection[Statement]) -> _Seen:
+    async def _ask(self, extensions: Collection[Statement]) -> Seen:
         """Extend what nobody has locked, and read what is held."""
         common = self._wording.parameters()
         reading: list[Statement] = [
@@ -68,7 +46,7 @@ class _Renewal:
             (self._wording.render(_NOW), common),
         ]
         *extended, held, ((now,),) = await self._session.transaction([*extensions, *reading])
-        return _Seen({task_id: micros for rows in extended for task_id, micros in rows}, held, now)
+        return Seen({task_id: micros for rows in extended for task_id, micros in rows}, held, now)
 
     def _extensions(self) -> list[Statement]:
         by_duration: dict[timedelta, list[str]] = defaultdict(list)
@@ -83,15 +61,7 @@ class _Renewal:
     def _statement(self, sql: str, **values: object) -> Statement:
         return self._wording.render(sql), {**self._wording.parameters(), **values}
 
-    def _locked(self, seen: _Seen) -> dict[str, str]:
-        """Return what is held and was to be extended, but was not: the lease by task id."""
-        return {
-            task_id: lease_uid
-            for task_id, _, lease_uid, _ in seen.held
-            if self._leases[lease_uid] is not None and task_id not in seen.extended
-        }
-
-    async def _insist(self, locked: Mapping[str, str]) -> _Seen:
+    async def _insist(self, locked: Mapping[str, str]) -> Seen:
         """Wait a moment for each row that somebody else had locked: what ended by that is not held any more."""
         extended: dict[str, int] = {}
         for task_id, lease_uid in locked.items():
@@ -104,10 +74,9 @@ class _Renewal:
             except LOCKED:
                 break  # somebody keeps it: the others are tried with the next renewal
             extended |= dict(rows)
-        seen = await self._ask(())
-        return _Seen(extended, seen.held, seen.now)
+        return (await self._ask(()))._replace(extended=extended)
 
 
-async def renew(session: Session, wording: Wording, leases: Mapping[str, timedelta | None]) -> Renewed:
+async def renew(session: Session, wording: Wording, leases: Leases) -> Renewed:
     """Extend what the leases hold, where a duration is given, and return all that they hold."""
     return await _Renewal(session, wording, leases).run()
