@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from oncetask_core.errors import ConfigurationError, SchemaError, StoreUnavailableError
+from oncetask_core.errors import ConfigurationError, StoreUnavailableError
 from oncetask_sql import migrations, schema
 from oncetask_sql.mariadb.literals import filled
 from oncetask_sql.mariadb.location import Location
 from oncetask_sql.mariadb.session import Session
+from oncetask_sql.versions import check_not_newer, check_tables, check_version
 
 DIALECT: Final = "mariadb"
 LOCK_SECONDS: Final = 60
@@ -48,22 +49,9 @@ async def check(session: Session, location: Location) -> None:
         SchemaError: The schema is missing, older or newer than this library, or was changed by somebody else.
     """
     await _check_server(session, location)
-    version = await _version(session, location)
-    remedy = f"Run python -m oncetask_sql migrate {location.address}"
-    if version is None:
-        raise SchemaError(f"the database of {location.address} has no tables of oncetask. {remedy}")
-    _check_not_newer(version)
-    if version < migrations.LATEST:
-        raise SchemaError(
-            f"the schema of {location.address} has version {version}, and this library needs version "
-            f"{migrations.LATEST}. {remedy}"
-        )
-    faults = await _faults(session, location)
-    if faults:
-        raise SchemaError(
-            f"the tables of {location.address} are not as version {version} made them: {'; '.join(faults)}. "
-            "Restore them, or use another database or table_prefix."
-        )
+    address = location.address
+    check_version(await _version(session, location), place=address, url=address)
+    check_tables(await _faults(session, location), place=address, remedy="use another database or table_prefix")
 
 
 async def migrate(session: Session, location: Location) -> None:
@@ -114,7 +102,7 @@ async def version_at_most_ours(session: Session, location: Location) -> int:
         SchemaError: It is newer than this library.
     """
     version = await _version(session, location) or 0
-    _check_not_newer(version)
+    check_not_newer(version)
     return version
 
 
@@ -140,14 +128,6 @@ async def _version(session: Session, location: Location) -> int | None:
 async def _exists(session: Session, table: str) -> bool:
     ((count,),) = await session.rows(filled(_EXISTS, {"name": table}))
     return bool(count)
-
-
-def _check_not_newer(version: int) -> None:
-    if version > migrations.LATEST:
-        raise SchemaError(
-            f"the schema of the database has version {version}, and this library knows versions up to "
-            f"{migrations.LATEST}. Upgrade the library (pip install --upgrade oncetask)."
-        )
 
 
 async def _faults(session: Session, location: Location) -> list[str]:

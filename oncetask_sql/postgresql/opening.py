@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from oncetask_core.errors import ConfigurationError, SchemaError
+from oncetask_core.errors import ConfigurationError
 from oncetask_sql import migrations, schema
 from oncetask_sql.postgresql.location import Location
 from oncetask_sql.postgresql.session import Session
+from oncetask_sql.versions import check_not_newer, check_tables, check_version
 
 DIALECT: Final = "postgresql"
 _EXISTS: Final = "SELECT to_regclass(%(name)s) IS NOT NULL"
@@ -31,22 +32,9 @@ async def check(session: Session, location: Location) -> None:
         SchemaError: The schema is missing, older or newer than this library, or was changed by somebody else.
     """
     await _check_server(session, location)
-    version = await _version(session, location)
-    remedy = f"Run python -m oncetask_sql migrate {location.address}"
-    if version is None:
-        raise SchemaError(f"the database of {location.address} has no tables of oncetask. {remedy}")
-    _check_not_newer(version)
-    if version < migrations.LATEST:
-        raise SchemaError(
-            f"the schema of {location.address} has version {version}, and this library needs version "
-            f"{migrations.LATEST}. {remedy}"
-        )
-    faults = await _faults(session, location)
-    if faults:
-        raise SchemaError(
-            f"the tables of {location.address} are not as version {version} made them: {'; '.join(faults)}. "
-            "Restore them, or use another schema or table_prefix."
-        )
+    address = location.address
+    check_version(await _version(session, location), place=address, url=address)
+    check_tables(await _faults(session, location), place=address, remedy="use another schema or table_prefix")
 
 
 async def migrate(session: Session, location: Location) -> None:
@@ -61,7 +49,7 @@ async def migrate(session: Session, location: Location) -> None:
     await session.begin([("SET LOCAL lock_timeout = 0", {}), ("SELECT pg_advisory_xact_lock(%(space)s)", space)])
     try:
         version = await _version(session, location) or 0
-        _check_not_newer(version)
+        check_not_newer(version)
         await session.batch([(sql.replace("%", "%%"), {}) for sql in statements(location, after=version)])
     except BaseException:
         await session.abandon()
@@ -92,7 +80,7 @@ async def version_at_most_ours(session: Session, location: Location) -> int:
         SchemaError: It is newer than this library.
     """
     version = await _version(session, location) or 0
-    _check_not_newer(version)
+    check_not_newer(version)
     return version
 
 
@@ -118,14 +106,6 @@ async def _version(session: Session, location: Location) -> int | None:
         return 0 if others else None
     ((version,),) = await session.rows(f"SELECT max(version) FROM {table}", {})
     return version or 0
-
-
-def _check_not_newer(version: int) -> None:
-    if version > migrations.LATEST:
-        raise SchemaError(
-            f"the schema of the database has version {version}, and this library knows versions up to "
-            f"{migrations.LATEST}. Upgrade the library (pip install --upgrade oncetask)."
-        )
 
 
 async def _faults(session: Session, location: Location) -> list[str]:

@@ -15,6 +15,7 @@ from oncetask_sql.sqlite.forks import Gate
 from oncetask_sql.sqlite.location import Location
 from oncetask_sql.sqlite.places import check_place
 from oncetask_sql.sqlite.turns import READ, WRITE, Work, patiently, transact
+from oncetask_sql.versions import check_not_newer, check_tables, check_version
 
 T = TypeVar("T")
 
@@ -104,11 +105,7 @@ def _version(connection: sqlite3.Connection) -> int | None:
 
 def _version_at_most_ours(connection: sqlite3.Connection) -> int:
     version = _version(connection) or 0
-    if version > migrations.LATEST:
-        raise SchemaError(
-            f"the schema of the database has version {version}, and this library knows versions up to "
-            f"{migrations.LATEST}. Upgrade the library (pip install --upgrade oncetask)."
-        )
+    check_not_newer(version)
     return version
 
 
@@ -120,19 +117,9 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 def _check_schema(connection: sqlite3.Connection, location: Location) -> None:
-    version = _version_at_most_ours(connection)
-    remedy = f"Run python -m oncetask_sql migrate {location.url}"
-    if version < migrations.LATEST:
-        raise SchemaError(
-            f"the schema of {str(location.path)!r} has version {version}, and this library needs version "
-            f"{migrations.LATEST}. {remedy}"
-        )
-    faults = list(_faults(connection))
-    if faults:
-        raise SchemaError(
-            f"the tables of {str(location.path)!r} are not as version {version} made them: {'; '.join(faults)}. "
-            "Restore them, or use another file."
-        )
+    place = repr(str(location.path))
+    check_version(_version(connection) or 0, place=place, url=location.url)
+    check_tables(list(_faults(connection)), place=place, remedy="use another file")
 
 
 def _faults(connection: sqlite3.Connection) -> Iterator[str]:
