@@ -15,22 +15,22 @@ class Closing(Protocol):
         ...
 
 
-L = TypeVar("L", bound=Closing)
+L_co = TypeVar("L_co", bound=Closing, covariant=True)
 
 
-class Loops(Generic[L]):
+class Loops(Generic[L_co]):
     """The connections of every event loop that uses a store.
 
     Args:
         make: Makes those of one loop, which connect when they are first used.
     """
 
-    def __init__(self, make: Callable[[], L]) -> None:
+    def __init__(self, make: Callable[[], L_co]) -> None:
         self._make = make
         self._process = os.getpid()
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, L] = WeakKeyDictionary()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, L_co] = WeakKeyDictionary()
 
-    def here(self) -> L:
+    def here(self) -> L_co:
         """Return the connections of the running event loop; what a parent process had belongs to the parent."""
         if self._process != os.getpid():
             self._process, self._by_loop = os.getpid(), WeakKeyDictionary()

@@ -36,7 +36,7 @@ class _Part(NamedTuple):
 
 
 class Writer:
-    """Writes transitions over one session.
+    """Writes transitions over one session; implements `waves.Writes`.
 
     Args:
         session: The connection.
@@ -51,14 +51,6 @@ class Writer:
     def row_errors(self) -> tuple[type[Exception], ...]:
         """What one row alone is to blame for."""
         return ROW_ERRORS
-
-    async def apply(self, atoms: Sequence[Atom]) -> list[Answer]:
-        """Write each atom whose guards hold; return one answer per atom, in order."""
-        return await waves.apply(self, atoms)
-
-    async def delete(self, guards: Sequence[Guard]) -> list[Verdict]:
-        """Remove each task whose guard holds; return one verdict per guard, in order."""
-        return await waves.delete(self, guards)
 
     async def write_all(self, transitions: Sequence[Transition]) -> set[str]:
         """Write transitions of different tasks whose guards hold; return the ids of what was written."""

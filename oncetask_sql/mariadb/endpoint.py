@@ -1,7 +1,6 @@
 """MariaDB, as lanes connect to it."""
 
 from oncetask_core.errors import StoreError
-from oncetask_sql.lane import Lane
 from oncetask_sql.mariadb import failures
 from oncetask_sql.mariadb.connecting import connect, largest_packet
 from oncetask_sql.mariadb.location import Location
@@ -47,8 +46,3 @@ class Endpoint:
     def store_error(self, error: Exception) -> StoreError:
         """Return what an error means to the caller."""
         return failures.store_error(error, self._location.address)
-
-
-def lane(location: Location, *, only_reads: bool = False) -> Lane[Session]:
-    """Return a lane to the server."""
-    return Lane(Endpoint(location), only_reads=only_reads)

@@ -2,8 +2,9 @@
 
 import asyncio
 
+from oncetask_sql.lane import Lane
 from oncetask_sql.mariadb import opening
-from oncetask_sql.mariadb.endpoint import lane
+from oncetask_sql.mariadb.endpoint import Endpoint
 from oncetask_sql.mariadb.location import located
 
 
@@ -16,7 +17,7 @@ def migrate(url: str) -> None:
         SchemaError: The schema is newer than this library.
     """
     location = located(url)
-    way = lane(location)
+    way = Lane(Endpoint(location))
     asyncio.run(way.run(lambda session: opening.migrate(session, location)))
 
 
@@ -29,6 +30,6 @@ def pending_script(url: str) -> str:
         SchemaError: The schema is newer than this library.
     """
     location = located(url)
-    way = lane(location)
+    way = Lane(Endpoint(location))
     version = asyncio.run(way.run(lambda session: opening.version_at_most_ours(session, location)))
     return opening.script(location, after=version)

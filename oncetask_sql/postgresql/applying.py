@@ -37,7 +37,7 @@ class Attempt(Protocol[T_co]):
 
 
 class Writer:
-    """Writes transitions over one session.
+    """Writes transitions over one session; implements `waves.Writes`.
 
     Args:
         session: The connection.
@@ -48,23 +48,10 @@ class Writer:
         self._session = session
         self._wording = wording
 
-    @staticmethod
-    def makes_work(atoms: Sequence[Atom]) -> bool:
-        """Return whether other processes may find more to claim afterwards than by waiting for keys and times."""
-        return any(atom.inserts or any(one.event in ADVANCING for one in atom.transitions) for atom in atoms)
-
     @property
     def row_errors(self) -> tuple[type[Exception], ...]:
         """What one row alone is to blame for."""
         return ROW_ERRORS
-
-    async def apply(self, atoms: Sequence[Atom]) -> list[Answer]:
-        """Write each atom whose guards hold; return one answer per atom, in order."""
-        return await waves.apply(self, atoms)
-
-    async def delete(self, guards: Sequence[Guard]) -> list[Verdict]:
-        """Remove each task whose guard holds; return one verdict per guard, in order."""
-        return await waves.delete(self, guards)
 
     async def write_all(self, transitions: Sequence[Transition]) -> set[str]:
         """Write transitions of different tasks whose guards hold; return the ids of what was written."""

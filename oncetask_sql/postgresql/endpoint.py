@@ -5,7 +5,6 @@ from typing import Final
 import psycopg
 
 from oncetask_core.errors import StoreError
-from oncetask_sql.lane import Lane
 from oncetask_sql.postgresql import failures
 from oncetask_sql.postgresql.connecting import connect, prelude
 from oncetask_sql.postgresql.location import Location
@@ -52,8 +51,3 @@ class Endpoint:
     def store_error(self, error: Exception) -> StoreError:
         """Return what an error means to the caller."""
         return failures.store_error(error, self._location.address)
-
-
-def lane(name: str, location: Location, *, only_reads: bool = False) -> Lane[Session]:
-    """Return a lane to the server, for one purpose."""
-    return Lane(Endpoint(name, location), only_reads=only_reads)

@@ -1,25 +1,16 @@
-"""The connections that each event loop has of its own."""
+"""The connections that each event loop has of its own, and those over which other processes are told and heard."""
 
-from collections.abc import Sequence
-from typing import Final
-
-from oncetask_core.task import NewTask
-from oncetask_core.transition import Inserted
-from oncetask_sql.creates import Creates
-from oncetask_sql.lane import Lane
+from oncetask_sql import lanes
 from oncetask_sql.postgresql import inserting
-from oncetask_sql.postgresql.endpoint import lane
+from oncetask_sql.postgresql.endpoint import Endpoint
 from oncetask_sql.postgresql.location import Location
 from oncetask_sql.postgresql.session import Session
 from oncetask_sql.postgresql.waking import Wakes
 from oncetask_sql.wording import Wording
 
-PURPOSES: Final = ("reads", "creates", "writes", "claims", "renewals")
-"""What never waits for each other here."""
 
-
-class Lanes:
-    """What one event loop has: a lane for each purpose, each connecting when it is first used.
+class Lanes(lanes.Lanes[Session]):
+    """What one event loop has.
 
     Args:
         location: The server.
@@ -27,25 +18,14 @@ class Lanes:
     """
 
     def __init__(self, location: Location, wording: Wording) -> None:
-        self._lanes = {purpose: lane(purpose, location, only_reads=purpose == "reads") for purpose in PURPOSES}
-        self._wording = wording
-        self.creates = Creates(self._insert)
-        self.wakes = Wakes(location, wording.env, self._lanes["creates"])
-
-    def __getitem__(self, purpose: str) -> Lane[Session]:
-        return self._lanes[purpose]
-
-    @property
-    def round_trips(self) -> int:
-        """How often the server was waited for."""
-        return sum(one.round_trips for one in self._lanes.values())
+        super().__init__(
+            lambda purpose: Endpoint(purpose, location),
+            lambda session, tasks: inserting.insert(session, wording, tasks),
+        )
+        self.wakes = Wakes(location, wording.env, self["creates"])
 
     async def close(self) -> None:
-        """Close the connections, once what was asked for has ended."""
+        """Say what is still to be said, and close the connections, once what was asked for has ended."""
         await self.wakes.told()
         await self.wakes.close()
-        for one in self._lanes.values():
-            await one.close()
-
-    async def _insert(self, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
-        return await self._lanes["creates"].run(lambda session: inserting.insert(session, self._wording, tasks))
+        await super().close()

@@ -1,39 +1,36 @@
 """The store on PostgreSQL, for any number of processes and machines."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from oncetask_core.claims import Claim
 from oncetask_core.clock import Clock, SystemClock
 from oncetask_core.env import DEFAULT_ENV
-from oncetask_core.errors import StoreError
 from oncetask_core.limits import check_env
-from oncetask_core.query import Page, TaskFilter, TaskQuery
-from oncetask_core.store import Claimed, ControlRecord, Decide, Found, Renewed
-from oncetask_core.task import NewTask, OnceTask
-from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
+from oncetask_core.store import Claimed
+from oncetask_core.task import NewTask
+from oncetask_core.transition import Answer, Atom, Inserted
 from oncetask_sql import sessions
+from oncetask_sql.advancing import makes_work
 from oncetask_sql.callers import Callers
 from oncetask_sql.loops import Loops
-from oncetask_sql.postgresql import caller, claiming, controlling, listing, opening, renewing, seating
-from oncetask_sql.postgresql.applying import Writer
+from oncetask_sql.postgresql import caller, claiming, operations, seating
 from oncetask_sql.postgresql.lanes import Lanes
 from oncetask_sql.postgresql.location import Location, located
 from oncetask_sql.postgresql.session import Session
+from oncetask_sql.server_store import ServerStore
 from oncetask_sql.store_time import StoreTime
 from oncetask_sql.wording import Wording
 
-T = TypeVar("T")
 SERVER_NOW: Final = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint)"
 """Stands as a subquery of its own, so that it is computed once and can be looked up in an index."""
 SEAT_SECONDS: Final = 1.0
 """How often keys are looked at that were noted for later."""
 
 
-class PostgresqlStore:
+class PostgresqlStore(ServerStore[Session, Location]):
     """Tasks in a PostgreSQL database; implements `TaskStore`.
 
     Usable from any thread and event loop, and after a fork: each loop of each process has connections of its own.
@@ -49,19 +46,13 @@ class PostgresqlStore:
     """
 
     def __init__(self, location: Location | str, *, env: str = DEFAULT_ENV, clock: Clock | None = None) -> None:
-        self._location = location if isinstance(location, Location) else located(location)
+        place = location if isinstance(location, Location) else located(location)
         own_time = StoreTime(None if clock is None or isinstance(clock, SystemClock) else clock, server=SERVER_NOW)
-        self._wording = Wording(self._location.names, own_time, check_env(env))
-        self._loops = Loops(partial(Lanes, self._location, self._wording))
-        self._callers = Callers(caller, self._wording)
+        wording = Wording(place.names, own_time, check_env(env))
+        self._hearing = Loops(partial(Lanes, place, wording))
+        super().__init__(place, operations, wording=wording, loops=self._hearing, callers=Callers(caller, wording))
         self._has_clock = own_time.is_injected
         self._seated_at = 0.0
-        self._is_open = False
-
-    @property
-    def env(self) -> str:
-        """The environment whose tasks this instance reads and writes."""
-        return self._wording.env
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -70,69 +61,17 @@ class PostgresqlStore:
         hears = not (self._has_clock or self._location.pooler)
         return frozenset(always | {"wake_ups"} if hears else always)
 
-    async def open(self) -> None:
-        """Connect and check the server and the schema.
-
-        Raises:
-            StoreUnavailableError: The server cannot be reached now.
-            SchemaError: The schema is missing, older or newer than this library, or was changed.
-            ConfigurationError: The server is too old, or the encoding of the database is not UTF-8.
-        """
-        if not self._is_open:
-            await self._loops.here()["reads"].run(lambda session: opening.check(session, self._location))
-            self._is_open = True
-
-    async def close(self) -> None:
-        """Finish what was asked for so far and close the connections of this event loop."""
-        self._is_open = False
-        await self._loops.close()
-
-    async def migrate(self) -> None:
-        """Bring the schema to this version; several may do so at once.
-
-        Raises:
-            StoreUnavailableError: The server cannot be reached now.
-            SchemaError: The schema is newer than this library.
-        """
-        await self._loops.here()["reads"].run(lambda session: opening.migrate(session, self._location))
-
-    async def now(self) -> datetime:
-        """Return the store's time, aware UTC."""
-        return self._wording.time.seen(await self._run("reads", listing.now))
-
     async def insert(self, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
-        """Add the tasks whose ids are unknown.
+        """Add the tasks whose ids are unknown, and tell other processes of them.
 
         Raises:
             StoreError: A value cannot be stored; then no task of the call was added.
             StoreUnavailableError: An id is being created by a transaction that is still open.
         """
-        if not tasks:
-            return ()
-        answers = await self._here().creates.add(tasks)
+        answers = await super().insert(tasks)
         if any(answer.created for answer in answers):
             self._tell()
         return answers
-
-    async def get(self, ids: Collection[str]) -> Found:
-        """Return the tasks with these ids."""
-        return await self._run("reads", lambda s, w: listing.get(s, w, ids))
-
-    async def find(self, query: TaskQuery) -> Page:
-        """Return one page of the tasks that match.
-
-        Raises:
-            ConfigurationError: The page size or cursor is invalid, or the filter names too many ids.
-        """
-        return await self._run("reads", lambda s, w: listing.find(s, w, query))
-
-    async def count(self, where: TaskFilter) -> int:
-        """Return how many tasks match.
-
-        Raises:
-            ConfigurationError: The filter names too many ids.
-        """
-        return await self._run("reads", lambda s, w: listing.count(s, w, where))
 
     async def claim(self, claim: Claim) -> Claimed:
         """Lease due tasks; never waits for rows that somebody else has locked."""
@@ -143,30 +82,10 @@ class PostgresqlStore:
 
     async def apply(self, atoms: Sequence[Atom]) -> Sequence[Answer]:
         """Write each atom whose guards hold; an atom whose task stays locked reads as changed."""
-        if not atoms:
-            return ()
-        answers = await self._run("writes", lambda s, w: Writer(s, w).apply(atoms))
-        if Writer.makes_work(atoms):
+        answers = await super().apply(atoms)
+        if makes_work(atoms):
             self._tell()
         return answers
-
-    async def renew(self, leases: Mapping[str, timedelta | None]) -> Renewed:
-        """Extend what the named leases hold, on a connection of its own."""
-        return await self._run("renewals", lambda s, w: renewing.renew(s, w, leases))
-
-    async def delete(self, guards: Sequence[Guard]) -> Sequence[Verdict]:
-        """Remove each task whose guard holds."""
-        return await self._run("writes", lambda s, w: Writer(s, w).delete(guards)) if guards else ()
-
-    async def read_control(self, prefix: str = "") -> Mapping[str, ControlRecord]:
-        """Return the control records whose names begin with `prefix`, by name."""
-        return await self._run("reads", lambda s, w: controlling.read_control(s, w, prefix))
-
-    async def write_control(self, name: str, value: str | None, *, if_revision: int | None = None) -> bool:
-        """Write (or with None remove) a control record; return whether it was done."""
-        return await self._run(
-            "writes", lambda s, w: controlling.write_control(s, w, name=name, value=value, if_revision=if_revision)
-        )
 
     async def changed(self) -> None:
         """Return once another process has created a task, or moved one forward.
@@ -174,53 +93,19 @@ class PostgresqlStore:
         Raises:
             StoreUnavailableError: The server cannot be reached now.
         """
-        await self._here().wakes.changed()
-
-    def awaits(self, session: object) -> bool:
-        """Return whether statements on a session of the caller are awaited.
-
-        Raises:
-            ConfigurationError: It is no session, not on a PostgreSQL database, or in no transaction.
-        """
-        return self._callers.awaits(session)
+        self._check_is_open()
+        await self._hearing.here().wakes.changed()
 
     async def insert_in(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
         """Add tasks in a transaction of the caller; others hear of them after its commit, or with their next poll."""
-        answers = await self._callers.insert(session, tasks)
+        answers = await super().insert_in(session, tasks)
         sessions.after_commit(session, self._tell)
         return answers
 
-    def insert_in_now(self, session: object, tasks: Sequence[NewTask]) -> Sequence[Inserted]:
-        """Add tasks in a transaction of the caller, in the calling thread."""
-        return self._callers.insert_now(session, tasks)
-
-    async def settle_in(self, session: object, task: OnceTask[object], decide: Decide) -> None:
-        """Write a holder's decision in a transaction of the caller.
-
-        Raises:
-            LeaseLostError: The lease is no longer the task's; the transaction can only be rolled back.
-        """
-        await self._callers.settle(session, task, decide)
-
-    def settle_in_now(self, session: object, task: OnceTask[object], decide: Decide) -> None:
-        """Do the same in the calling thread.
-
-        Raises:
-            LeaseLostError: As for `settle_in`.
-        """
-        self._callers.settle_now(session, task, decide)
-
     def _tell(self) -> None:
         if "wake_ups" in self.capabilities:
-            self._here().wakes.tell()
-
-    def _here(self) -> Lanes:
-        if not self._is_open:
-            raise StoreError("the store is not open: await its open() first")
-        return self._loops.here()
-
-    async def _run(self, purpose: str, operation: Callable[[Session, Wording], Awaitable[T]]) -> T:
-        return await self._here()[purpose].run(lambda session: operation(session, self._wording))
+            self._check_is_open()
+            self._hearing.here().wakes.tell()
 
 
 def open_postgresql(url: str, *, env: str = DEFAULT_ENV, clock: Clock | None = None) -> PostgresqlStore:

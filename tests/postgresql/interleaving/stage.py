@@ -8,6 +8,7 @@ from oncetask_core.clock import VirtualClock
 from oncetask_core.decisions import KindRules, Report, conclude, expire
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Atom, Guard, Transition, Verdict
+from oncetask_sql import waves
 from oncetask_sql.codec import SELECTED, Task, decode_all
 from oncetask_sql.keys import Key
 from oncetask_sql.postgresql import caller, claiming, inserting, seating
@@ -121,13 +122,13 @@ class Hand:
         decided = [one for one in transitions if one is not None]
         new = tuple(inserts)
         atoms = [Atom(tuple(decided), new)] if new else [Atom((one,)) for one in decided]
-        answers = await Writer(self._session, self._wording).apply(atoms)
+        answers = await waves.apply(Writer(self._session, self._wording), atoms)
         self.stage.broken += [str(answer.error) for answer in answers if answer.verdict is Verdict.BROKEN]
         return [answer.verdict for answer in answers]
 
     async def delete(self, guard: Guard) -> None:
         """Delete a task."""
-        await Writer(self._session, self._wording).delete([guard])
+        await waves.delete(Writer(self._session, self._wording), [guard])
 
     async def poll(self) -> None:
         """Seat what was noted."""
