@@ -43,14 +43,11 @@ class Writer:
         wording: How statements are worded.
     """
 
+    row_errors = ROW_ERRORS
+
     def __init__(self, session: Session, wording: Wording) -> None:
         self._session = session
         self._wording = wording
-
-    @property
-    def row_errors(self) -> tuple[type[Exception], ...]:
-        """What one row alone is to blame for."""
-        return ROW_ERRORS
 
     async def write_all(self, transitions: Sequence[Transition]) -> set[str]:
         """Write transitions of different tasks whose guards hold; return the ids of what was written."""
