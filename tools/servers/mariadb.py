@@ -1,7 +1,6 @@
 """MariaDB: where its programs are, how it is run, how one talks to it."""
 
 import re
-import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 
-from tools.commands import ToolError
-from tools.servers.debian import below, unpacked_mariadb
+from tools.servers.debian import unpacked_mariadb
 from tools.servers.engine import Client, Command, with_database
-from tools.servers.errors import ServerMissingError
-from tools.servers.installation import BrokenError, Installation, Requirement, UnfitError
+from tools.servers.finding import Program, find
+from tools.servers.installation import Installation, Requirement
 from tools.servers.ports import LOOPBACK
 
 VARIABLE = "ONCETASK_TEST_MARIADB"
@@ -151,6 +149,9 @@ def script(share: Path, name: str) -> Path:
     return newer if newer.exists() else share / f"mysql_{name}.sql"
 
 
+PROGRAM = Program(MariadbClient.name, NAMES, Path("usr/sbin/mariadbd"), REQUIREMENT, WAYS)
+
+
 def find_mariadb(
     *, path: str, folders: Sequence[Path] = FOLDERS, unpacked: Callable[[], Path] = unpacked_mariadb
 ) -> Installation:
@@ -160,31 +161,4 @@ def find_mariadb(
         ServerMissingError: There is none.
         BrokenError: The unpacked package does not start.
     """
-    looked = [f"`{'` and `'.join(NAMES)}` on the PATH and in {', '.join(str(folder) for folder in folders)}"]
-    for program in _programs(path, folders):
-        installation = Installation(program.parents[1], program.relative_to(program.parents[1]))
-        try:
-            REQUIREMENT.check(installation)
-        except UnfitError as error:
-            looked.append(str(error))
-        else:
-            return installation
-    try:
-        return _below(unpacked())
-    except BrokenError:  # we have made it ourselves: no reason to do without
-        raise
-    except ToolError as error:
-        looked.append(f"Debian's package, which will not do: {error}")
-        raise ServerMissingError(MariadbClient.name, looked=looked, ways=WAYS) from error
-
-
-def _programs(path: str, folders: Sequence[Path]) -> Iterator[Path]:
-    found = [shutil.which(name, path=path) for name in NAMES]
-    programs = [*(Path(name) for name in found if name), *(folder / name for folder in folders for name in NAMES)]
-    yield from dict.fromkeys(program.resolve() for program in programs if program.exists())
-
-
-def _below(root: Path) -> Installation:
-    installation = below(root, Path("usr/sbin/mariadbd"))
-    REQUIREMENT.check(installation)
-    return installation
+    return find(PROGRAM, path=path, folders=folders, unpacked=unpacked)

@@ -1,18 +1,16 @@
 """pgbouncer in front of a PostgreSQL, in transaction mode: where its program is, how it is run."""
 
 import re
-import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import Signals
 from urllib.parse import unquote, urlsplit
 
-from tools.commands import ToolError
-from tools.servers.debian import below, unpacked_pgbouncer
+from tools.servers.debian import unpacked_pgbouncer
 from tools.servers.engine import Client, Command, plain
-from tools.servers.errors import ServerMissingError
-from tools.servers.installation import BrokenError, Installation, Requirement, UnfitError
+from tools.servers.finding import Program, find
+from tools.servers.installation import Installation, Requirement
 from tools.servers.ports import LOOPBACK
 from tools.servers.postgresql import PostgresqlClient
 
@@ -20,6 +18,7 @@ NAME = "pgbouncer"
 FOLDERS = (Path("/usr/sbin"), Path("/usr/local/bin"))
 REQUIREMENT = Requirement(re.compile(r"PgBouncer (\d+)\.(\d+)"), oldest=(1, 12))
 WAYS = (f"install pgbouncer 1.12 or newer (Debian's package is `{NAME}`)",)
+PROGRAM = Program(NAME, (NAME,), Path("usr/sbin") / NAME, REQUIREMENT, WAYS)
 
 
 class PgbouncerClient(PostgresqlClient):
@@ -91,27 +90,4 @@ def find_pgbouncer(
         ServerMissingError: There is none.
         BrokenError: The unpacked package does not start.
     """
-    looked = [f"`{NAME}` on the PATH and in {', '.join(str(folder) for folder in folders)}"]
-    for program in _programs(path, folders):
-        installation = Installation(program.parents[1], program.relative_to(program.parents[1]))
-        try:
-            REQUIREMENT.check(installation)
-        except UnfitError as error:
-            looked.append(str(error))
-        else:
-            return installation
-    try:
-        installation = below(unpacked(), Path("usr/sbin") / NAME)
-        REQUIREMENT.check(installation)
-    except BrokenError:  # we have made it ourselves: no reason to do without
-        raise
-    except ToolError as error:
-        looked.append(f"Debian's package, which will not do: {error}")
-        raise ServerMissingError(NAME, looked=looked, ways=WAYS) from error
-    return installation
-
-
-def _programs(path: str, folders: Sequence[Path]) -> Iterator[Path]:
-    found = shutil.which(NAME, path=path)
-    programs = [*([Path(found)] if found else []), *(folder / NAME for folder in folders)]
-    yield from dict.fromkeys(program.resolve() for program in programs if program.exists())
+    return find(PROGRAM, path=path, folders=folders, unpacked=unpacked)

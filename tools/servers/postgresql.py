@@ -14,7 +14,8 @@ from psycopg import sql
 
 from tools.servers.engine import Client, Command, plain, with_database
 from tools.servers.errors import ServerMissingError
-from tools.servers.installation import Installation, Requirement, UnfitError
+from tools.servers.finding import first_fit
+from tools.servers.installation import Installation, Requirement
 from tools.servers.ports import LOOPBACK
 
 USER = "oncetask"
@@ -97,14 +98,10 @@ def find_postgresql(*, path: str, debian: Path = DEBIAN, package: str = PACKAGE)
         ServerMissingError: There is none.
     """
     looked = [f"`postgres` beside `initdb` on the PATH, where `pg_config` points and in {debian}/*/bin; {package}"]
-    for installation in _candidates(path, debian, package):
-        try:
-            REQUIREMENT.check(installation)
-        except UnfitError as error:
-            looked.append(str(error))
-        else:
-            return installation
-    raise ServerMissingError(PostgresqlClient.name, looked=looked, ways=WAYS)
+    found = first_fit(_candidates(path, debian, package), REQUIREMENT, looked)
+    if found is None:
+        raise ServerMissingError(PostgresqlClient.name, looked=looked, ways=WAYS)
+    return found
 
 
 def _candidates(path: str, debian: Path, package: str) -> Iterator[Installation]:
