@@ -2,13 +2,12 @@
 
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
+from sql_rows import raw_task
 
 from oncetask_conformance import INJECTED_CLOCK, SEATS, SPOILED_RECORDS, RawTask, Space, conformance
 from oncetask_core.clock import Clock
@@ -16,32 +15,6 @@ from oncetask_core.store import TaskStore
 from oncetask_sql import open_sqlite
 
 pytestmark = pytest.mark.store("sqlite")
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TIMES = (
-    "created_at",
-    "wait_until",
-    "order_at",
-    "leased_until",
-    "started_at",
-    "cancelled_at",
-    "done_at",
-    "occurrence_timestamp",
-)
-DOCUMENTS = ("headers", "settled_by", "errors", "recurrence")
-
-
-def raw_task(row: Mapping[str, object]) -> RawTask:
-    """Return a row as plain values: times are microseconds, documents are JSON text."""
-    values = {name: row[name] for name in RawTask.__struct_fields__}
-    for name in TIMES:
-        micros = values[name]
-        if isinstance(micros, int):
-            values[name] = EPOCH + timedelta(microseconds=micros)
-    for name in DOCUMENTS:
-        text = values[name]
-        values[name] = msgspec.json.decode(text) if isinstance(text, str) else None
-    return msgspec.convert(values, RawTask, strict=False)
 
 
 class SqliteSpace:
