@@ -6,6 +6,8 @@ import pytest
 
 from tests.mariadb.world import Databases
 from tests.postgresql.world import Schemas
+from tests.servers.places import PLACES
+from tests.servers.world import Place
 
 
 @pytest.fixture
@@ -22,3 +24,11 @@ def databases() -> Iterator[Databases]:
     made = Databases()
     yield made
     made.remove()
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Return a place of the test's own, on each of the servers."""
+    own: Place = request.param()
+    yield own
+    own.remove()

@@ -229,12 +229,16 @@ PLACES = [
 
 def on_postgresql(*values: object) -> object:
     """Return parameters of a test of which the first is a place: there, with these others."""
-    return pytest.param(PostgresqlPlace, *values, id=f"postgresql-{values[0]}", marks=postgresql.needs_server)
+    return pytest.param(PostgresqlPlace, *values, id=_named("postgresql", values[0]), marks=postgresql.needs_server)
 
 
 def on_mariadb(*values: object) -> object:
     """Return parameters of a test of which the first is a place: there, with these others."""
-    return pytest.param(MariadbPlace, *values, id=f"mariadb-{values[0]}", marks=mariadb.needs_server)
+    return pytest.param(MariadbPlace, *values, id=_named("mariadb", values[0]), marks=mariadb.needs_server)
+
+
+def _named(kind: str, value: object) -> str:
+    return f"{kind}-{getattr(value, '__name__', value)}"
 
 
 def _user(place: str) -> str:
