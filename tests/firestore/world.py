@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ from google.cloud.firestore_v1 import AsyncClient
 from grpc import aio
 
 from oncetask_firestore import FirestoreStore
+from tests.opening import open_meanwhile
 
 ADDRESS = os.environ.get("ONCETASK_TEST_FIRESTORE", "")
 if ADDRESS:
@@ -31,15 +32,9 @@ def new_project() -> str:
     return f"test-{os.getpid()}-{next(_numbers)}"
 
 
-@asynccontextmanager
-async def opened(project: str, **options: Any) -> AsyncIterator[FirestoreStore]:
+def opened(project: str, **options: Any) -> AbstractAsyncContextManager[FirestoreStore]:
     """Yield an open store on a project."""
-    store = FirestoreStore(project=project, **options)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
+    return open_meanwhile(FirestoreStore(project=project, **options))
 
 
 @asynccontextmanager

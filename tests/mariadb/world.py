@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,6 +15,7 @@ import pytest
 from oncetask_core.clock import Clock
 from oncetask_sql.mariadb import MariadbStore, open_mariadb, opening
 from oncetask_sql.mariadb.location import located
+from tests.opening import open_meanwhile
 
 URL = os.environ.get("ONCETASK_TEST_MARIADB", "")
 SERVER = URL.rpartition("/")[0]
@@ -106,12 +107,8 @@ def a_user(url: str, grants: Sequence[tuple[str, str]]) -> Iterator[str]:
         run(URL, f"DROP USER {name}@'%'")
 
 
-@contextlib.asynccontextmanager
-async def opened(url: str, *, env: str = "DEFAULT", clock: Clock | None = None) -> AsyncIterator[MariadbStore]:
+def opened(
+    url: str, *, env: str = "DEFAULT", clock: Clock | None = None
+) -> contextlib.AbstractAsyncContextManager[MariadbStore]:
     """Yield an open store."""
-    store = open_mariadb(url, env=env, clock=clock)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
+    return open_meanwhile(open_mariadb(url, env=env, clock=clock))

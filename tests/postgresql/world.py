@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from oncetask_core.clock import Clock
 from oncetask_sql.postgresql import PostgresqlStore, open_postgresql, opening
 from oncetask_sql.postgresql.location import located
+from tests.opening import open_meanwhile
 
 URL = os.environ.get("ONCETASK_TEST_POSTGRESQL", "")
 GRANT = re.compile(r"^GRANT (.*? ON (?:SEQUENCE )?)(oncetask_.*) TO worker;$", re.MULTILINE)
@@ -106,12 +107,8 @@ def a_role(url: str, grants: Sequence[tuple[str, str]], *, setting: str = "") ->
             connection.execute(f"DROP ROLE {name}".encode())
 
 
-@contextlib.asynccontextmanager
-async def opened(url: str, *, env: str = "DEFAULT", clock: Clock | None = None) -> AsyncIterator[PostgresqlStore]:
+def opened(
+    url: str, *, env: str = "DEFAULT", clock: Clock | None = None
+) -> contextlib.AbstractAsyncContextManager[PostgresqlStore]:
     """Yield an open store."""
-    store = open_postgresql(url, env=env, clock=clock)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
+    return open_meanwhile(open_postgresql(url, env=env, clock=clock))

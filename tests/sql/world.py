@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from oncetask_sql.sqlite.location import Location
 from oncetask_sql.sqlite.seating import seat
 from oncetask_sql.sqlite.store_time import StoreTime
 from oncetask_sql.sqlite.transaction import Transaction
+from tests.opening import open_meanwhile
 
 T = TypeVar("T")
 
@@ -81,15 +82,9 @@ class Space:
         """The file, without waiting for the disk, and impatient."""
         return Location(path=self.path, synchronous="normal", busy_timeout=0.2)
 
-    @contextlib.asynccontextmanager
-    async def opened(self, env: str = "DEFAULT") -> AsyncIterator[SqliteStore]:
+    def opened(self, env: str = "DEFAULT") -> contextlib.AbstractAsyncContextManager[SqliteStore]:
         """Yield an open store."""
-        store = SqliteStore(self.location, env=env, clock=self.clock)
-        await store.open()
-        try:
-            yield store
-        finally:
-            await store.close()
+        return open_meanwhile(SqliteStore(self.location, env=env, clock=self.clock))
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[sqlite3.Connection]:
