@@ -1,16 +1,16 @@
 """How MariaDB plans the store's statements over 200,000 rows, half of them history, and over none."""
 
-import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
 from oncetask_core.query import TaskFilter, TaskQuery
 from oncetask_sql.mariadb.session import Statement
-from tests.mariadb.explaining import Plan, explained, recorded, rows_read
+from tests.mariadb.explaining import explained, recorded, rows_read
 from tests.mariadb.world import Databases, needs_server, opened, run
 from tests.servers.operations import LISTINGS, OPERATIONS, Operation, claim, named
+from tests.servers.planning import check_plans, sent_during, walking
 from tests.servers.world import ServerStore
 from tests.sql.world import KIND, a_claim
 
@@ -95,28 +95,13 @@ INDEXES: dict[str, set[str]] = {
     "write of a control record": {"PRIMARY"},
 }
 LOCKS = re.compile(r"^\s*(UPDATE|DELETE)|FOR UPDATE")
-LATER = {"oncetask_later"}
-"""It is empty as a rule and small always; what is read of it skips what others have locked."""
+NEVER = {"key", "done"}
+"""The indexes of listings that are asked for seldom."""
 
 
 def sent_by(url: str, operation: Operation) -> list[Statement]:
     """Return what a store sends during an operation."""
-
-    async def run_it() -> list[Statement]:
-        async with opened(url) as store:
-            with recorded() as sent:
-                await operation(store)
-        return sent
-
-    return asyncio.run(run_it())
-
-
-def check(plans: Sequence[Plan], indexes: set[str]) -> None:
-    """Fail where tasks are read from end to end, or by an index that was made for something else."""
-    used = set().union(*(plan.indexes for plan in plans))
-    assert [plan for plan in plans if plan.walks - LATER] == []
-    assert not used & ({"key", "done"} - indexes)
-    assert indexes <= used
+    return sent_during(opened(url), recorded(), operation)
 
 
 @pytest.mark.parametrize("place", ["grown", "known"])
@@ -125,7 +110,7 @@ def test_no_operation_reads_every_task(what: str, place: str, request: pytest.Fi
     """The hot paths search the indexes that were made for them, with statistics and without."""
     url: str = request.getfixturevalue(place)
 
-    check(explained(url, sent_by(url, OWN[what])), INDEXES[what])
+    check_plans(explained(url, sent_by(url, OWN[what])), INDEXES[what], never=NEVER)
 
 
 @pytest.mark.parametrize("place", ["grown", "known"])
@@ -136,7 +121,7 @@ def test_a_narrow_listing_searches_its_index(what: str, place: str, request: pyt
     url: str = request.getfixturevalue(place)
     plans = explained(url, sent_by(url, lambda store: store.find(TaskQuery(where=where, limit=500))))
 
-    check(plans, {"PRIMARY" if index == "id" else index})
+    check_plans(plans, {"PRIMARY" if index == "id" else index}, never=NEVER)
 
 
 def test_a_walk_through_everything_would_be_seen(known: str) -> None:
@@ -152,7 +137,7 @@ def test_no_operation_locks_every_task_of_tables_that_are_new(what: str, grown: 
     sent = [statement for statement in sent_by(grown, OWN[what]) if LOCKS.search(statement)]
     plans = explained(databases.new(), sent)
 
-    assert [plan for plan in plans if plan.walks - LATER] == []
+    assert walking(plans) == []
 
 
 def test_history_costs_a_claim_nothing(databases: Databases) -> None:

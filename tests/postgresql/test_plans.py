@@ -1,7 +1,6 @@
 """How PostgreSQL plans the store's statements over 200,000 rows, half of them history, and over none."""
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,6 +11,7 @@ from tests.asynchronous import asynchronous
 from tests.postgresql.explaining import Plan, Sent, explained, plan_of, recorded
 from tests.postgresql.world import Schemas, connected, needs_server, opened, schema_of
 from tests.servers.operations import LISTINGS, OPERATIONS, Operation, claim
+from tests.servers.planning import check_plans, sent_during, walking
 
 pytestmark = [needs_server, pytest.mark.alone, pytest.mark.timeout(300)]
 
@@ -87,27 +87,15 @@ INDEXES: dict[str, set[str]] = {
     "count of what is due": {"live"},
     "write of a control record": set(),
 }
+NEVER = {"sequence", "key", "done"}
+"""The indexes of listings that are asked for seldom, and of an order that nobody searches in."""
 UNTIL_KNOWN = ("what is old enough to go",)
 """What only statistics tell."""
 
 
 def sent_by(url: str, operation: Operation) -> list[Sent]:
     """Return what a store sends during an operation."""
-
-    async def run() -> list[Sent]:
-        async with opened(url) as store:
-            with recorded() as sent:
-                await operation(store)
-        return sent
-
-    return asyncio.run(run())
-
-
-def check(plans: Sequence[Plan], indexes: set[str]) -> None:
-    """Fail where tasks are read from end to end, or by an index that was made for something else."""
-    assert [plan for plan in plans if plan.walks - {"oncetask_later"}] == []
-    assert not set().union(*(plan.indexes for plan in plans)) & ({"sequence", "key", "done"} - indexes)
-    assert indexes <= set().union(*(plan.indexes for plan in plans))
+    return sent_during(opened(url), recorded(), operation)
 
 
 @pytest.mark.parametrize("what", OPERATIONS)
@@ -116,7 +104,7 @@ def test_no_operation_reads_every_task(what: str, place: str, request: pytest.Fi
     """The hot paths search the indexes that were made for them, with statistics and without."""
     url: str = request.getfixturevalue(place)
 
-    check(explained(sent_by(url, OPERATIONS[what])), INDEXES[what])
+    check_plans(explained(sent_by(url, OPERATIONS[what])), INDEXES[what], never=NEVER)
 
 
 @pytest.mark.parametrize("what", LISTINGS)
@@ -128,7 +116,7 @@ def test_a_narrow_listing_searches_its_index(what: str, place: str, request: pyt
     plans = explained(sent_by(url, lambda store: store.find(TaskQuery(where=where, limit=500))))
 
     if place == "known" or what not in UNTIL_KNOWN:
-        check(plans, {index})
+        check_plans(plans, {index}, never=NEVER)
 
 
 def test_a_walk_through_everything_would_be_seen(known: str) -> None:
@@ -147,7 +135,7 @@ def test_no_operation_reads_every_task_of_tables_that_are_new(what: str, known: 
         for text, values, purpose in sent_by(known, OPERATIONS[what])
     ]
 
-    assert [plan for plan in explained(sent) if plan.walks - {"oncetask_later"}] == []
+    assert walking(explained(sent)) == []
 
 
 def test_history_costs_a_claim_nothing(schemas: Schemas) -> None:
@@ -183,7 +171,7 @@ async def test_plans_that_were_made_for_empty_tables_are_replaced(
         assert await claim(store, limit=1)
         plans = await store._here()["claims"].run(prepared)
 
-    check(plans, {"id", "ready", "leased"})
+    check_plans(plans, {"id", "ready", "leased"}, never=NEVER)
 
 
 async def prepared(session: Session) -> list[Plan]:
