@@ -1,6 +1,5 @@
 """Polls that expect nothing: one round trip that locks nothing, and overlooks nothing."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,8 +9,8 @@ from oncetask_core.claims import Claim, Slots
 from oncetask_core.store import Claimed
 from oncetask_core.task import NewTask, StoreNow
 from oncetask_sql.mariadb import MariadbStore, polling
-from tests.asynchronous import SOON, asynchronous
-from tests.mariadb.world import Databases, a_transaction, needs_server, opened, run
+from tests.asynchronous import asynchronous
+from tests.mariadb.world import Databases, needs_server, opened, run
 from tests.sql.world import HOUR, KIND, a_claim, new_task
 
 pytestmark = needs_server
@@ -124,19 +123,3 @@ async def test_a_key_that_was_noted_is_seated_by_a_poll(databases: Databases, mo
         late = await store.claim(a_claim("late"))
 
     assert (early.tasks, [task.id for task in late.tasks]) == ((), ["a"])
-
-
-@asynchronous
-async def test_a_stripe_that_stays_locked_holds_up_no_poll(databases: Databases) -> None:
-    """The keys that belong to it stay noted, and other tasks are claimed."""
-    async with idle(databases) as (store, url), opened(url) as another:
-        await store.insert([new_task("a", key="k"), new_task("b")])
-        run(url, "UPDATE oncetask_task SET head_key = NULL WHERE env = 'DEFAULT' AND id = 'a'")
-        run(url, "INSERT INTO oncetask_later (env, kind, resource_key) VALUES ('DEFAULT', 'parcel', 'k')")
-        with a_transaction(url, "SELECT 1 FROM oncetask_stripe WHERE number < 256 FOR UPDATE"):
-            async with asyncio.timeout(SOON):
-                first = await another.claim(a_claim("first"))
-        async with opened(url) as third:
-            second = await third.claim(a_claim("second"))
-
-    assert [[task.id for task in claimed.tasks] for claimed in (first, second)] == [["b"], ["a"]]

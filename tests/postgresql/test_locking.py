@@ -3,35 +3,11 @@
 import asyncio
 
 from oncetask_sql.postgresql.connecting import LOCK_MILLISECONDS
-from oncetask_sql.postgresql.location import located
 from tests.asynchronous import SOON, asynchronous
-from tests.postgresql.world import Schemas, a_transaction, connected, needs_server, opened
-from tests.sql.world import a_claim, new_task, settlement
+from tests.postgresql.world import Schemas, a_transaction, all_stripes, connected, needs_server, opened
+from tests.sql.world import new_task
 
 pytestmark = needs_server
-
-LOCK = "SELECT 1 FROM oncetask_task WHERE id = %s FOR UPDATE"
-
-
-@asynchronous
-async def test_keys_that_somebody_is_seating_for_long_make_no_claim_fail(schemas: Schemas) -> None:
-    """What was noted stays noted, other tasks are claimed, and a later claim finds the key seated."""
-    url = schemas.new()
-    async with opened(url) as store:
-        await store.insert([new_task("a", key="k"), new_task("b", key="k"), new_task("c")])
-        (task, *_) = (await store.claim(a_claim("lease", limit=1))).tasks
-        with a_transaction(url) as other:
-            other.execute(LOCK, ("b",))
-            await store.apply([settlement(task)])
-        with a_transaction(url) as other:
-            other.execute("SELECT pg_advisory_xact_lock(%s, n) FROM generate_series(0, 255) AS n", (space_of(url),))
-            async with opened(url) as another:
-                during = await another.claim(a_claim("lease 2"))
-        async with opened(url) as another:
-            later = await another.claim(a_claim("lease 3"))
-
-    assert [task.id for task in during.tasks] == ["c"]
-    assert [task.id for task in later.tasks] == ["b"]
 
 
 @asynchronous
@@ -40,7 +16,7 @@ async def test_keys_are_waited_for_while_somebody_commits_slowly(schemas: Schema
     url = schemas.new()
     async with opened(url) as store:
         with a_transaction(url) as other:
-            other.execute("SELECT pg_advisory_xact_lock(%s, n) FROM generate_series(0, 255) AS n", (space_of(url),))
+            other.execute(all_stripes(url).encode())
             creating = asyncio.create_task(store.insert([new_task("a", key="k")]))
             async with asyncio.timeout(SOON):
                 while not (creating.done() or waits_long()):  # noqa: ASYNC110 - the server alone knows who waits
@@ -58,8 +34,3 @@ def waits_long() -> bool:
     with connected() as connection:
         row = connection.execute(query, (4 * LOCK_MILLISECONDS,)).fetchone()
     return bool(row and row[0])
-
-
-def space_of(url: str) -> int:
-    """Return the first half of the numbers of the locks on keys."""
-    return located(url).names.lock_space

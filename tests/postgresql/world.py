@@ -82,6 +82,11 @@ def a_transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
         connection.rollback()
 
 
+def all_stripes(url: str) -> str:
+    """Return the statement that takes the stripes of all keys of a schema."""
+    return f"SELECT pg_advisory_xact_lock({located(url).names.lock_space}, n) FROM generate_series(0, 255) AS n"
+
+
 @contextlib.contextmanager
 def a_role(url: str, grants: Sequence[tuple[str, str]], *, setting: str = "") -> Iterator[str]:
     """Yield the URL of the same schema for a new role.

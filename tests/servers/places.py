@@ -46,6 +46,10 @@ class PostgresqlPlace:
             other.execute(statement.encode())
             yield
 
+    def seating(self) -> AbstractContextManager[object]:
+        """Open somebody else's transaction that has the stripes of all keys."""
+        return self.transaction(postgresql.all_stripes(self.url))
+
     def connections(self) -> int:
         """Return how many connections of stores there are."""
         return postgresql.connections(self.url)
@@ -137,6 +141,10 @@ class MariadbPlace:
     def transaction(self, statement: str) -> AbstractContextManager[object]:
         """Open somebody else's transaction that has run a statement; it is rolled back at the end."""
         return mariadb.a_transaction(self.url, statement)
+
+    def seating(self) -> AbstractContextManager[object]:
+        """Open somebody else's transaction that has the stripes of all keys."""
+        return self.transaction("SELECT 1 FROM oncetask_stripe WHERE number < 256 FOR UPDATE")
 
     def connections(self) -> int:
         """Return how many connections of stores there are; the one that asks is none."""

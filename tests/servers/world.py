@@ -34,6 +34,10 @@ class Place(Protocol):
         """Open somebody else's transaction that has run a statement; it is rolled back at the end."""
         ...
 
+    def seating(self) -> AbstractContextManager[object]:
+        """Open somebody else's transaction that has the stripes of all keys."""
+        ...
+
     def connections(self) -> int:
         """Return how many connections of stores there are."""
         ...
