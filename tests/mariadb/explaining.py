@@ -54,11 +54,16 @@ def explained(url: str, statements: Sequence[Statement]) -> list[Plan]:
     with connected(url) as connection, connection.cursor() as cursor:
         for statement in filter(_PLANNED.match, statements):
             cursor.execute(f"EXPLAIN {statement}")
-            rows = [row for row in cursor.fetchall() if row[2] is not None and not row[2].startswith("<")]
+            rows = [row for row in cursor.fetchall() if row[2] is not None and not _is_made_here(row)]
             walks = frozenset(row[2] for row in rows if row[3] in _WALKS or row[6] == _ENV_BYTES)
             keys = frozenset(key.removeprefix("oncetask_task_") for *_, key, _, _, _, _ in rows if key is not None)
             plans.append(Plan(" ".join(statement.split()), walks, keys))
     return plans
+
+
+def _is_made_here(row: Row) -> bool:
+    """Return whether the statement itself makes the rows: a subquery, or a list."""
+    return str(row[2]).startswith("<") or "Table function" in str(row[-1])
 
 
 def rows_read(url: str, statements: Sequence[Statement]) -> int:
