@@ -68,9 +68,11 @@ def complete(_: Fields, now: datetime, result: object = None) -> Fields:
     return {"doneAt": text(now), "leasedUntil": "", "result": result}
 
 
-def fail(fields: Fields, now: datetime, delay: timedelta | None = timedelta(seconds=10)) -> Fields:
+def fail(
+    fields: Fields, now: datetime, delay: timedelta | None = timedelta(seconds=10), *, error: str = "boom"
+) -> Fields:
     """Return what a failure writes: the next attempt, or the end."""
-    entry = {"at": text(now), "error": "boom"}
+    entry = {"at": text(now), "error": error}
     errors = {"leasedUntil": "", "errors": [*(fields["errors"] or []), entry]}
     return errors | ({"doneAt": text(now)} if delay is None else {"waitUntil": text(now + delay)})
 
