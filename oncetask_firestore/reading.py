@@ -106,9 +106,9 @@ class _Reading:
         self.extras = extras
         self.known = extras or _unknown(wire, moments)
         created_by_go = wire.wait_until == NO_WAIT and not wire.is_cancelled
-        self.by_go = extras is None or extras.stamp != stamp_of(wire) or created_by_go
-        reset = extras is not None and bool(extras.stamp.done_at) and not wire.done_at
-        self.new_run = extras is not None and (created_by_go or reset)
+        ended_again = bool(wire.done_at) and self.known.seen != seen_of(wire)
+        self.by_go = extras is None or extras.stamp != stamp_of(wire) or created_by_go or ended_again
+        self.new_run = extras is not None and (created_by_go or _was_reset(extras, wire))
 
     def document(self) -> Document:
         history, expiries = self._history()
@@ -249,6 +249,12 @@ def _entry(entry: Entry, reported: list[Any]) -> tuple[bool, TaskError] | None:
             del reported[: place + 1]
             return False, TaskError(at=at, error=one.error, attempt=entry.attempt)
     return None
+
+
+def _was_reset(extras: Extras, wire: WireTask) -> bool:
+    """Return whether a Go worker reset the task since: nothing else takes back an end, or lowers what is counted."""
+    reopened = bool(extras.stamp.done_at) and not wire.done_at
+    return reopened or wire.attempts < extras.stamp.attempts or len(wire.errors or ()) < extras.seen.errors
 
 
 def _derived(wire: WireTask) -> Outcome:

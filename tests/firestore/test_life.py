@@ -26,7 +26,7 @@ from oncetask_core.task import OnceTask
 from oncetask_core.transition import Event, Transition, applied
 from tests.core.records import CLEANED_UP, NOW, RULES, STATES, Task, a_claim, a_failure, a_task, changed
 from tests.firestore import golang
-from tests.firestore.stored import Stored
+from tests.firestore.stored import Fields, Stored
 
 TICK = timedelta(seconds=7, microseconds=654_321)
 Step = Callable[[Task, datetime], Transition | None]
@@ -284,6 +284,30 @@ class TestGoWritesOverOurs:
         assert task.lease_uid is not None
         assert task.lease_uid.startswith("go:")
 
+    @pytest.mark.parametrize("deed", [golang.fail, golang.complete, golang.cancel])
+    @pytest.mark.parametrize("ending", ["succeed", "give up"])
+    def test_whoever_writes_over_an_end_decides_what_it_was(self, ending: str, deed: Callable[..., Fields]) -> None:
+        """A zombie's retry leaves our `doneAt` in place, and so does a cancel that was decided on before."""
+        life = self.after("claim", ending)
+        before = life.document.task
+        life.document.by_go(deed, life.now + TICK)
+        task = self.agreed(life)
+
+        assert task.run_uid == before.run_uid
+        assert task.revision > before.revision
+
+    @pytest.mark.parametrize("end", ["", "fail"])
+    def test_a_reset_of_what_we_hold_and_a_cancel_are_another_run(self, end: str) -> None:
+        """The reset was decided on before our claim; the cancel leaves no trace of it in the waiting time."""
+        life = self.after("claim", *([end, "claim"] if end else []))
+        before = life.document.task
+        for deed in (golang.reset, golang.cancel):
+            life.document.by_go(deed, life.now)
+        task = self.agreed(life)
+
+        assert (task.run_uid == before.run_uid, task.is_cancelled, task.lease_uid) == (False, True, None)
+        assert (task.failures, task.claims) == (0, 0)
+
     def test_every_write_of_go_moves_the_revision(self) -> None:
         """A decision on the record before it is refused, also between two writes of Go."""
         life, revisions = self.after("claim", "release"), []
@@ -302,8 +326,8 @@ class TestGoWritesOverOurs:
             if not name.startswith("go "):
                 life.step(name)
                 continue
-            done = bool(life.document.fields["doneAt"])
+            busy = life.document.fields["doneAt"] or life.document.fields["leasedUntil"]
             deed = getattr(golang, name.removeprefix("go "))
-            if done is (deed is golang.reset) and not (deed is golang.claim and life.document.fields["leasedUntil"]):
+            if not (deed is golang.claim and busy):
                 life.document.by_go(deed, life.now)
             self.agreed(life)
