@@ -120,7 +120,7 @@ class _Reading:
         """Return the record as it is when the last write was ours, but for what Go may change unnoticed."""
         wire, known = self.wire, self.known
         created_at = exact(known.created_at, wire.created_at, rounded_down) or from_micros(self.moments.created)
-        wait_until = exact(known.wait_until, wire.wait_until, rounded_up) or created_at
+        wait_until = exact(known.wait_until, wire.wait_until, rounded_up, rounded_down) or created_at
         is_exact = known.order_at is not None and to_micros(wait_until) == known.wait_until
         return OnceTask(
             id=wire.id,

@@ -1,7 +1,8 @@
 """Times as the Go library writes them: UTC text in whole seconds, compared as text.
 
 Waiting times are rounded up and leases down, so that a reader of the text is never early with the one nor late with
-the other. The exact time stands beside the text in a field of ours, and counts only while it rounds to that text.
+the other; only while a key is held, the waiting time of its holder, which has passed, is rounded down. The exact time
+stands beside the text in a field of ours, and counts only while it rounds to that text.
 """
 
 import re
@@ -54,7 +55,7 @@ def parsed(text: str) -> datetime | None:
     return None if time == _FIRST else time
 
 
-def exact(micros: int | None, text: str, rounding: Rounding) -> datetime | None:
+def exact(micros: int | None, text: str, *roundings: Rounding) -> datetime | None:
     """Return the time that a text stands for: the exact one where that rounds to the text, else the text's own.
 
     Raises:
@@ -62,7 +63,7 @@ def exact(micros: int | None, text: str, rounding: Rounding) -> datetime | None:
     """
     if micros is not None and text:
         time = from_micros(micros)
-        if rounding(time) == text:
+        if any(rounding(time) == text for rounding in roundings):
             return time
     return parsed(text)
 

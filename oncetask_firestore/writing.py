@@ -27,7 +27,7 @@ from oncetask_firestore.extras import (
     stamp_of,
 )
 from oncetask_firestore.reading import Document, rule_of
-from oncetask_firestore.texts import rounded_down, rounded_up, to_micros
+from oncetask_firestore.texts import NO_WAIT, rounded_down, rounded_up, to_micros
 from oncetask_firestore.values import kept_text, payload_value, result_value
 from oncetask_firestore.wire import FIELDS as ON_WIRE
 from oncetask_firestore.wire import WireError, WireRule, WireTask, encode, encode_field
@@ -106,12 +106,23 @@ def _timed(wire: WireTask, task: Task) -> WireTask:
     is_done = task.outcome is not None
     return msgspec.structs.replace(
         wire,
-        wait_until=rounded_up(task.wait_until),
+        wait_until=_waiting_text(task),
         leased_until="" if task.lease_uid is None else _text_of(task.leased_until),
         done_at=_text_of(task.done_at or task.wait_until) if is_done else "",
         is_cancelled=task.is_cancelled,
         cancelled_at=_text_of(task.cancelled_at),
     )
+
+
+def _waiting_text(task: Task) -> str:
+    """Return the text of the waiting time, which has passed once the task itself may run.
+
+    Of a key that is held it is that of the second before: a Go worker that takes all tasks of a key looks for leases
+    among those that are due by their texts, so a task that was claimed within the second has to be among them.
+    """
+    is_held = task.lease_uid is not None and task.resource_key is not None
+    down = rounded_down(task.wait_until)
+    return down if is_held and down != NO_WAIT else rounded_up(task.wait_until)
 
 
 def _text_of(time: datetime | None) -> str:

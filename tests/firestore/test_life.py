@@ -184,6 +184,21 @@ def test_a_rule_is_kept_beside_the_wire_where_go_has_no_words_for_it(rule: Recur
     assert document.fields["recurrence"]["rrule"] == "FREQ=DAILY"
 
 
+def test_the_holder_of_a_key_is_due_by_its_text() -> None:
+    """Claimed in the second in which it became due; or Go's batches, which go by the text, would not see its lease."""
+    due = NOW + timedelta(milliseconds=200)
+    life = Life(a_task(resource_key="k", wait_until=due, order_at=due))
+    waiting = life.document.fields["waitUntil"]
+    life.document.change(leased(life.document.task, a_claim(), now=due + TICK / 100, epoch=1))
+    held, task = life.document.fields["waitUntil"], life.document.task
+    life.step("release")
+
+    assert waiting == golang.text(NOW + timedelta(seconds=1))
+    assert held == golang.text(NOW)
+    assert task.wait_until == due
+    assert life.document.fields["waitUntil"] == waiting
+
+
 GO = ("claim", "fail", "complete", "cancel", "reset")
 
 
