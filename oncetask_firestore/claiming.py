@@ -33,10 +33,12 @@ async def claim(database: Database, place: Place, memory: Memory, *, fleet: Flee
     Raises:
         StoreError: The leases would end at a time out of range; nothing was leased.
     """
+    claiming = _Claiming(database, place, memory, fleet=fleet, wanted=wanted)
     try:
-        return await _Claiming(database, place, memory, fleet=fleet, wanted=wanted).run()
+        return await claiming.run()
     except _RepeatedError as repeated:
-        return repeated.claimed
+        tasks = await claiming.kept(repeated.claimed.tasks)
+        return Claimed(tasks=tasks, now=repeated.claimed.now)
 
 
 class _RepeatedError(Exception):
@@ -75,13 +77,16 @@ class _Claiming:
         self._now = self._place.time.now()
         kinds = {kind: self._candidates(kind) for kind in self._claim.slots}
         tasks = await self._suspect(kinds) if self._claim.suspects else await self._ordinary(kinds)
-        if self._place.shared_with_go:
-            given_back = await self._given_back(tasks)
-            tasks = [task for task in tasks if task.id not in given_back]
+        tasks = await self.kept(tasks)
         unreadable = {task_id: reason for one in kinds.values() for task_id, reason in one.unreadable.items()}
         times = [await candidates.next_due() for candidates in kinds.values()]
         due = min((time for time in times if time is not None), default=None)
         return Claimed(tasks=tasks, now=self._now, next_due=due, unreadable=unreadable)
+
+    async def kept(self, tasks: Sequence[Task]) -> list[Task]:
+        """Return the leased tasks whose handlers may start."""
+        given_back = await self._given_back(tasks) if self._place.shared_with_go else ()
+        return [task for task in tasks if task.id not in given_back]
 
     async def _given_back(self, tasks: Sequence[Task]) -> frozenset[str]:
         """Release what was just claimed of keys on which a Go worker holds a lease; return the ids.

@@ -9,7 +9,9 @@ import pytest
 from oncetask_core.claims import Claim, Slots
 from oncetask_core.clock import VirtualClock
 from oncetask_core.decisions import KindRules, Success, conclude, expire
+from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.transition import Atom, Verdict
+from oncetask_firestore import database
 from tests.asynchronous import asynchronous
 from tests.firestore import golang
 from tests.firestore.world import Faults, documents, faulty, needs_server, new_project, opened, put
@@ -60,6 +62,34 @@ async def test_a_lease_that_go_wrote_meanwhile_is_given_way(faults: Faults) -> N
     assert (fields["leasedUntil"], fields["errors"], fields["doneAt"]) == ("", None, "")
     assert fields["oncetask"]["claims"] == 1
     assert golang.faults(fields) == []
+
+
+@asynchronous
+async def test_a_claim_that_is_repeated_gives_way_as_well(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first request leased, and broke off before it had looked at what Go did meanwhile."""
+    project, clock = new_project(), VirtualClock(NOW)
+    await filled(project)
+    async with opened(project, clock=clock, shared_with_go=True) as store:
+        left = [grpc.StatusCode.UNAVAILABLE]
+
+        async def go_claims() -> None:
+            await put(project, "b", golang.claim((await documents(project))["b"], NOW))
+            faults.before = lambda name, _: grpc.StatusCode.UNAVAILABLE if name == "RunQuery" else None
+
+        faults.meanwhile = go_claims
+        faults.after = lambda name, _: left.pop() if name == "Commit" and left else None
+        with monkeypatch.context() as hasty:
+            hasty.setattr(database, "PATIENCE_SECONDS", 0.0)
+            with pytest.raises(StoreUnavailableError):
+                await store.claim(a_claim())
+        faults.before = lambda _name, _request: None
+        leased = (await documents(project))["a"]["leasedUntil"]
+        claimed = await store.claim(a_claim())
+        fields = (await documents(project))["a"]
+
+    assert leased
+    assert list(claimed.tasks) == []
+    assert (fields["leasedUntil"], fields["errors"], fields["doneAt"]) == ("", None, "")
 
 
 @asynchronous
