@@ -1,33 +1,13 @@
 """The Go library's side, from its specification alone: what it writes into a document, and which status it derives."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Any
 
-Fields = dict[str, Any]
+from firestore_rules import NO_WAIT, TYPES, derived_outcome, faults
 
-NO_WAIT = "0001-01-01T00:00:00Z"
-TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
-TYPES: dict[str, tuple[type, ...]] = {
-    "id": (str,),
-    "type": (str,),
-    "data": (dict, type(None)),
-    "resourceKey": (str,),
-    "env": (str,),
-    "waitUntil": (str,),
-    "leasedUntil": (str,),
-    "createdAt": (str,),
-    "doneAt": (str,),
-    "attempts": (int,),
-    "errors": (list, type(None)),
-    "result": (object,),
-    "recurrence": (dict, type(None)),
-    "parentRecurrenceId": (str,),
-    "occurrenceTimestamp": (str,),
-    "isCancelled": (bool,),
-    "cancelledAt": (str,),
-}
-TIMES = ("waitUntil", "leasedUntil", "createdAt", "doneAt", "cancelledAt", "occurrenceTimestamp")
+__all__ = ["NO_WAIT", "cancel", "claim", "complete", "created", "fail", "faults", "reset", "status", "text"]
+
+Fields = dict[str, Any]
 
 
 def text(time: datetime) -> str:
@@ -37,11 +17,9 @@ def text(time: datetime) -> str:
 
 def status(fields: Fields, now: datetime) -> str:
     """Return what Go says about a document; the first rule that holds decides."""
-    done = fields["doneAt"] not in ("", NO_WAIT)
-    if done and fields["isCancelled"]:
-        return "cancelled"
-    if done:
-        return "completed" if fields["attempts"] > len(fields["errors"] or []) else "failed"
+    outcome = derived_outcome(fields)
+    if outcome is not None:
+        return outcome
     if fields["isCancelled"]:
         return "cancellationPending"
     if fields["leasedUntil"] and datetime.fromisoformat(fields["leasedUntil"]) > now:
@@ -86,27 +64,3 @@ def reset(_: Fields, __: datetime) -> Fields:
     """Return what a reset of a finished task writes."""
     again = {"doneAt": "", "attempts": 0, "errors": [], "result": None, "leasedUntil": "", "waitUntil": NO_WAIT}
     return again | {"isCancelled": False, "cancelledAt": ""}
-
-
-def faults(fields: Fields) -> list[str]:
-    """Return what is wrong with a document that workers of both sides share; nothing where all is well."""
-    found = [f"{name} is missing" for name in TYPES if name not in fields]
-    found += [
-        f"{name} is a {type(fields[name]).__name__}"
-        for name, types in TYPES.items()
-        if name in fields and not (isinstance(fields[name], types) and (types != (int,) or type(fields[name]) is int))
-    ]
-    if found:
-        return found
-    found += [f"{name} is {fields[name]!r}" for name in TIMES if fields[name] and not TEXT.fullmatch(fields[name])]
-    found += [f"{name} is empty" for name in ("id", "type", "env", "createdAt", "waitUntil") if not fields[name]]
-    for entry in fields["errors"] or []:
-        if set(entry) != {"at", "error"} or not TEXT.fullmatch(entry["at"]):
-            found.append(f"an entry of errors is {entry!r}")
-    if fields["recurrence"] is not None and set(fields["recurrence"]) != {"rrule", "dtstart", "exdates"}:
-        found.append(f"recurrence is {fields['recurrence']!r}")
-    if fields["doneAt"] and fields["leasedUntil"]:
-        found.append("it is done and leased")
-    if fields["leasedUntil"] and not fields["attempts"]:
-        found.append("it is leased without an attempt")
-    return found

@@ -21,6 +21,7 @@ needs_server = pytest.mark.skipif(
     not ADDRESS, reason="no Firestore emulator: start one, or name it in ONCETASK_TEST_FIRESTORE"
 )
 _numbers = itertools.count(1)
+_made: list[str] = []
 Fields = dict[str, Any]
 Answering = Callable[[], Any]
 Fault = Callable[[str, Any], "grpc.StatusCode | None"]
@@ -29,7 +30,15 @@ Fault = Callable[[str, Any], "grpc.StatusCode | None"]
 
 def new_project() -> str:
     """Return a project that nobody else writes."""
-    return f"test-{os.getpid()}-{next(_numbers)}"
+    _made.append(f"test-{os.getpid()}-{next(_numbers)}")
+    return _made[-1]
+
+
+def new_projects() -> list[str]:
+    """Return the projects since the last call."""
+    made = list(_made)
+    _made.clear()
+    return made
 
 
 def opened(project: str, **options: Any) -> AbstractAsyncContextManager[FirestoreStore]:
