@@ -4,13 +4,16 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from google.api_core.exceptions import AlreadyExists, NotFound
+from google.api_core.exceptions import Aborted, AlreadyExists, NotFound
 
 from oncetask_core.clock import Clock
 from oncetask_firestore.messages import Query
 from tests.firestore import go_rules, golang
 from tests.firestore.go_statements import TASKS, Change, Statements
 from tests.firestore.golang import Fields, text
+
+TRIES = 10
+"""How often the bulk writer tries."""
 
 
 class GoManager:
@@ -37,7 +40,11 @@ class GoManager:
         at: datetime | None = None,
         rule: Fields | None = None,
     ) -> bool:
-        """Create a task unless the collection knows its id; return whether it did."""
+        """Create a task unless the collection knows its id; return whether it did.
+
+        Raises:
+            Aborted: A transaction had locked the collection for too long.
+        """
         wait_until = golang.NO_WAIT if at is None else text(at.astimezone(UTC))
         own: dict[str, Any] = {"type": kind, "env": self._env, "data": go_rules.as_json(data or {}), "resourceKey": key}
         own |= {"waitUntil": wait_until if rule is None else go_rules.first_slot(rule), "recurrence": rule}
@@ -84,9 +91,17 @@ class GoManager:
             if task["env"] != self._env:
                 raise ValueError(f"task {name} is in different environment")
             if is_meant(task):
-                try:
-                    await self._statements.write(Change(name, deed(task, self._clock.now())))
-                except NotFound:
-                    continue
-                count += 1
+                count += await self._written(Change(name, deed(task, self._clock.now())))
         return count
+
+    async def _written(self, change: Change) -> bool:
+        """Write by the bulk writer, which tries again where a transaction was in the way."""
+        for _ in range(TRIES):
+            try:
+                await self._statements.write(change)
+            except Aborted:
+                continue
+            except NotFound:
+                return False
+            return True
+        return False

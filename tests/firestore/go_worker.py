@@ -7,11 +7,12 @@ busy stops the kind; a retry, a cancellation and a lease that ran out wait for t
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from google.api_core.exceptions import Aborted, AlreadyExists, NotFound
+from google.api_core.exceptions import Aborted, GoogleAPICallError, NotFound
 
 from oncetask_core.clock import Clock
 from oncetask_firestore.messages import Query
@@ -156,10 +157,10 @@ class GoWorker:
         return True
 
     async def claim(self, kind: Kind) -> list[Fields]:
-        """Return what one claim leases; nothing also where the first candidate or its key is leased."""
+        """Return what one claim leases; nothing also where the first candidate or its key is leased, and on errors."""
         try:
             return await self._in_transaction(lambda transaction: self._claim(transaction, kind))
-        except (NotAvailableError, Aborted) as error:
+        except (NotAvailableError, GoogleAPICallError) as error:
             self.log.append(f"claim: {error!r}")
             return []
 
@@ -213,7 +214,7 @@ class GoWorker:
 
         try:
             await self._in_transaction(body)
-        except (NotFound, Aborted) as failure:
+        except GoogleAPICallError as failure:
             self.log.append(f"completion: {failure!r}")
 
     async def _tick(self, generator: Fields) -> None:
@@ -231,7 +232,7 @@ class GoWorker:
     async def _write(self, change: Change) -> None:
         try:
             await self._statements.write(change)
-        except (AlreadyExists, NotFound) as error:
+        except GoogleAPICallError as error:
             self.log.append(f"generator: {error!r}")
 
     async def _in_transaction(self, body: Callable[[Transaction], Awaitable[tuple[T, list[Change]]]]) -> T:
@@ -241,7 +242,8 @@ class GoWorker:
             try:
                 value, changes = await body(transaction)
             except BaseException:
-                await transaction.rollback()
+                with suppress(GoogleAPICallError):  # what went wrong before counts
+                    await transaction.rollback()
                 raise
             try:
                 await transaction.commit(changes)

@@ -50,6 +50,10 @@ class Reads:
         self.documents: dict[Name, int | None] = {}
         self.queries: list[tuple[Query, list[tuple[str, int]]]] = []
 
+    def read(self, documents: Mapping[Name, int | None]) -> None:
+        """Note documents, by when they were written; the first time counts."""
+        self.documents = {**documents, **self.documents}
+
 
 class Model:
     """A database.
@@ -72,7 +76,7 @@ class Model:
         """Return the documents that exist."""
         found = {name: self.documents[name] for name in names if name in self.documents}
         if reads is not None:
-            reads.documents |= {name: found[name].updated if name in found else None for name in names}
+            reads.read({name: found[name].updated if name in found else None for name in names})
         return found
 
     def find(self, query: Query, reads: Reads | None = None) -> list[tuple[str, Kept]]:
@@ -90,7 +94,7 @@ class Model:
         found = found[: query.most] if query.most else found
         if reads is not None:
             reads.queries.append((query, _shown(found)))
-            reads.documents |= {(query.collection, name): kept.updated for name, kept in found}
+            reads.read({(query.collection, name): kept.updated for name, kept in found})
         return found
 
     def is_blocked(self, puts: Sequence[Put], reads: Reads | None = None) -> bool:
@@ -235,7 +239,8 @@ def _put_of(write: Any) -> Put:
     assert fields is None or not write.update_mask.field_paths or set(write.update_mask.field_paths) == set(fields)
     if condition.HasField("exists"):
         return Put((collection, name), fields, exists=condition.exists)
-    return Put((collection, name), fields, updated=condition.update_time.ToMicroseconds())
+    known = condition.update_time.ToMicroseconds() if condition.HasField("update_time") else None
+    return Put((collection, name), fields, updated=known)
 
 
 def _message(collection: str, name: str, kept: Kept) -> Any:
