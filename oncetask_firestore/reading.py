@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from oncetask_core.recurrence import Recurrence
+from oncetask_core.recurrence import Cursor, Recurrence
 from oncetask_core.status import Outcome
 from oncetask_core.task import OnceTask, TaskError, order_at
 from oncetask_firestore.extras import (
@@ -26,6 +26,7 @@ from oncetask_firestore.extras import (
     seen_of,
     stamp_of,
 )
+from oncetask_firestore.generators import standing
 from oncetask_firestore.texts import NO_WAIT, exact, from_micros, parsed, rounded_down, rounded_up, to_micros
 from oncetask_firestore.values import result_value, to_text
 from oncetask_firestore.wire import MalformedError, WireRule, WireTask, decode
@@ -120,7 +121,10 @@ class _Reading:
         """Return the record as it is when the last write was ours, but for what Go may change unnoticed."""
         wire, known = self.wire, self.known
         created_at = exact(known.created_at, wire.created_at, rounded_down) or from_micros(self.moments.created)
-        wait_until = exact(known.wait_until, wire.wait_until, rounded_up, rounded_down) or created_at
+        rule = self._rule()
+        stands = self._standing(rule)
+        wait_until = exact(known.wait_until, wire.wait_until, rounded_up, rounded_down)
+        wait_until = wait_until or (created_at if stands is None else stands.slot)
         is_exact = known.order_at is not None and to_micros(wait_until) == known.wait_until
         return OnceTask(
             id=wire.id,
@@ -156,8 +160,8 @@ class _Reading:
             outcome=known.outcome,
             result=self._result(),
             progress=self.texts[PROGRESS],
-            recurrence=self._rule(),
-            slots_used=known.slots_used,
+            recurrence=rule,
+            slots_used=known.slots_used if stands is None else stands.used,
             parent_recurrence_id=wire.parent_recurrence_id or None,
             occurrence_timestamp=exact(known.occurrence, wire.occurrence_timestamp, rounded_down),
         )
@@ -172,6 +176,14 @@ class _Reading:
         if kept is not None and result_value(kept) == value and not (value is None and self.by_go):
             return kept
         return None if value is None else to_text(value)
+
+    def _standing(self, rule: Recurrence | None) -> Cursor | None:
+        """Return where a generator stands, if Go was the last to move it."""
+        wire = self.wire
+        moved = self.extras is None or self.known.seen.wait_until != wire.wait_until
+        if rule is None or wire.is_cancelled or wire.done_at or not moved:
+            return None
+        return standing(rule, parsed(wire.wait_until))
 
     def _rule(self) -> Recurrence | None:
         if self.wire.recurrence is None:

@@ -16,7 +16,7 @@ from oncetask_core.decisions.holding import (
     conclude,
     report_progress,
 )
-from oncetask_core.decisions.ticking import Uids, break_off, tick
+from oncetask_core.decisions.ticking import Uids, break_off, call_off, tick
 
 __all__ = [
     "Failure",
@@ -27,6 +27,7 @@ __all__ = [
     "Success",
     "Uids",
     "break_off",
+    "call_off",
     "cancel",
     "conclude",
     "deletion",

@@ -57,6 +57,11 @@ def _occurrence(generator: OnceTask[object], slot: datetime, run_uid: str, *, cr
     )
 
 
+def call_off(generator: OnceTask[object]) -> Atom:
+    """Return the end of a generator that was cancelled and is live: a Go worker leaves that to the next tick."""
+    return Atom(transitions=(Transition(Event.TICK, decided_on(generator), ended(Outcome.CANCELLED)),))
+
+
 def break_off(generator: OnceTask[object], text: str, *, at: datetime) -> Atom:
     """Return the end of a generator whose rule cannot be evaluated: failed, with the reason recorded."""
     patch = recorded(generator, text, at=at, attempt=1) | ended(Outcome.FAILED)

@@ -163,9 +163,13 @@ def due(recurrence: Recurrence, cursor: Cursor, *, now: datetime, limit: int = M
     - `coalesce`: the oldest missed slot fires, all others up to now are passed over.
     - `skip`: only the latest slot up to now fires.
     - `all`: every missed slot fires, at most `limit` in one tick, the others with the next ticks.
+
+    A cursor before the rule's beginning is at no slot: nothing fires, and the generator resumes after `now`.
     """
     if cursor.slot > now:
         return Due(fire=(), next=cursor)
+    if cursor.slot < _begin(recurrence):
+        return Due(fire=(), next=resume(recurrence, after=now))
     if recurrence.catch_up == "all":
         return _all_due(recurrence, cursor, now, limit=limit)
     upcoming = _after(recurrence, cursor, now)

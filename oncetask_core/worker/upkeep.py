@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from oncetask_core.claims import is_claimable
-from oncetask_core.decisions import Uids, break_off, deletion, expire, tick
+from oncetask_core.decisions import Uids, break_off, call_off, deletion, expire, tick
 from oncetask_core.limits import describe_exception
 from oncetask_core.query import Page, TaskFilter, TaskQuery
 from oncetask_core.recurrence import Cursor, Recurrence, due
@@ -83,6 +83,8 @@ class Upkeep:
         return sum(answer.verdict is Verdict.APPLIED for answer in answers)
 
     def _tick(self, generator: OnceTask[object]) -> Atom:
+        if generator.is_cancelled:
+            return call_off(generator)
         now = max(self._now(), generator.wait_until)
         cursor = Cursor(slot=generator.wait_until, used=generator.slots_used)
         try:

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from oncetask_core.decisions import Uids, break_off, tick
+from oncetask_core.decisions import Uids, break_off, call_off, tick
 from oncetask_core.decisions.ending import decided_on
 from oncetask_core.recurrence import Cursor, Due, occurrence_id
 from oncetask_core.status import Outcome
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Event
-from tests.core.records import NOW, a_generator, written
+from tests.core.records import NOW, a_generator, changed, written
 
 DAY = timedelta(days=1)
 GENERATOR = a_generator(
@@ -67,6 +67,16 @@ def test_every_occurrence_needs_an_identity() -> None:
     """Too few or too many are a mistake of the caller."""
     with pytest.raises(ValueError, match="argument"):
         tick(GENERATOR, Due(fire=(NOW,), next=None), UIDS)
+
+
+def test_generator_that_was_cancelled_ends() -> None:
+    """Without another occurrence; the guard is what was decided on."""
+    generator = changed(GENERATOR, is_cancelled=True, cancelled_at=NOW)
+    atom = call_off(generator)
+
+    after = written(generator, atom.transitions[0])
+    assert (after.outcome, after.done_at, atom.inserts) == (Outcome.CANCELLED, NOW, ())
+    assert atom.transitions[0].guard.revision == generator.revision
 
 
 def test_generator_that_cannot_be_evaluated_fails() -> None:

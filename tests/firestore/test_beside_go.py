@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from firestore_rules import collection_faults
 
+from oncetask import Seams, TaskManager
 from oncetask_core.claims import Claim, Slots
 from oncetask_core.clock import VirtualClock
 from oncetask_core.decisions import KindRules, Report, Success, cancel, conclude, expire, reset
@@ -284,6 +285,81 @@ async def test_we_see_the_lease_of_go_on_a_key(beside: Beside, *, by_key: bool) 
     assert [task["id"] for task in theirs] == (["t", "u", "v"] if by_key else ["t"])
     assert early == []
     assert len(late) == 1
+
+
+THREE_DAYS: Fields = {"rrule": "FREQ=DAILY;COUNT=3", "dtstart": "2030-01-01T09:00:00Z", "exdates": None}
+
+
+async def drained(beside: Beside) -> None:
+    """Let a worker of ours tick and run whatever is due."""
+    manager = TaskManager(beside.store, seams=Seams(clock=beside.clock))
+    manager.register_task_handler(KIND, _handled)
+    await manager.drain()
+
+
+async def _handled(_: OnceTask[dict[str, object]]) -> None: ...
+
+
+@asynchronous
+async def test_a_generator_that_go_ticked_ends_when_its_rule_does(beside: Beside) -> None:
+    """Go counts no slots in the document, so we count those that are behind."""
+    await beside.asked.create("t", KIND, rule=THREE_DAYS)
+    for _ in range(2):
+        beside.clock.advance(timedelta(days=1))
+        while await beside.go.turn(beside.kind):
+            pass
+    before = await beside.read()
+    for _ in range(3):
+        beside.clock.advance(timedelta(days=1))
+        await drained(beside)
+    done = await beside.read()
+
+    assert (before.slots_used, before.wait_until) == (2, datetime(2030, 1, 3, 9, tzinfo=UTC))
+    assert done.outcome is Outcome.COMPLETED
+    occurrences = [f"t_occ_2030-01-0{day}T09:00:00Z" for day in (1, 2, 3)]
+    assert sorted(name for where, name in beside.model.documents if where == TASKS) == ["t", *occurrences]
+
+
+@asynchronous
+async def test_a_generator_that_go_cancelled_ends_at_our_next_tick(beside: Beside) -> None:
+    """Without another occurrence."""
+    await beside.asked.create("t", KIND, rule=THREE_DAYS | {"rrule": "FREQ=DAILY"})
+    await beside.asked.cancel(["t"])
+    beside.clock.advance(timedelta(days=1))
+    await drained(beside)
+    task = await beside.read()
+
+    assert task.outcome is Outcome.CANCELLED
+    assert [name for where, name in beside.model.documents if where == TASKS] == ["t"]
+
+
+@asynchronous
+async def test_a_generator_that_go_reset_resumes(beside: Beside) -> None:
+    """With the first slot from then on, and not with one of the year 1."""
+    await beside.asked.create("t", KIND, rule=THREE_DAYS | {"rrule": "FREQ=DAILY"})
+    await beside.applied(cancel(await beside.read(), has_cleanup=False))
+    beside.clock.advance(timedelta(days=4))
+    await beside.asked.reset(["t"])
+    pending = await beside.read()
+    await drained(beside)
+    task = await beside.read()
+
+    assert pending.status(beside.clock.now()) is TaskStatus.PENDING
+    assert (task.wait_until, task.outcome) == (datetime(2030, 1, 5, 9, tzinfo=UTC), None)
+    assert [name for where, name in beside.model.documents if where == TASKS] == ["t"]
+
+
+@asynchronous
+async def test_a_rule_of_go_that_we_cannot_evaluate_leaves_the_generator_readable(beside: Beside) -> None:
+    """Its next tick ends it, with the reason."""
+    await beside.asked.create("t", KIND, rule=THREE_DAYS)
+    beside.model.commit([Put((TASKS, "t"), {"recurrence": THREE_DAYS | {"rrule": "FREQ=COUNT"}})])
+    beside.clock.advance(timedelta(days=1))
+    await drained(beside)
+    task = await beside.read()
+
+    assert task.outcome is Outcome.FAILED
+    assert "'COUNT'" in task.errors[-1].error
 
 
 def all_documents(beside: Beside) -> dict[str, Fields]:

@@ -123,6 +123,17 @@ def test_missed_slots_are_made_up_for_as_asked(policy: str, fired: list[int], co
         assert tick.next.used == 4
 
 
+@pytest.mark.parametrize("policy", ["coalesce", "skip", "all"])
+def test_a_cursor_before_the_beginning_fires_nothing(policy: str) -> None:
+    """It is at no slot; the generator resumes after now, or ends where the rule has."""
+    before, now = Cursor(START - timedelta(seconds=1), 0), MISSED
+
+    assert due(rule("FREQ=DAILY;COUNT=9", catch_up=policy), before, now=now) == Due(
+        (), Cursor(START + timedelta(days=4), 4)
+    )
+    assert due(rule("FREQ=DAILY;COUNT=4", catch_up=policy), before, now=now) == Due((), None)
+
+
 def test_all_missed_slots_come_in_bounded_portions() -> None:
     """At most `limit` occurrences in a tick; the next tick goes on where it stopped."""
     recurrence = rule("FREQ=DAILY", catch_up="all")
