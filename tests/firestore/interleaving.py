@@ -25,7 +25,8 @@ from tests.firestore.stepping import SteppedChannel, SteppedStatements, Steps
 START = datetime(2030, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 TASKS_AND_KEYS = {"a": "k1", "b": "k1", "c": "k1", "d": "k2", "e": "k2", "f": "", "g": ""}
-IDS = tuple(TASKS_AND_KEYS)
+RULE: Fields = {"rrule": "FREQ=MINUTELY;COUNT=3", "dtstart": "2030-01-01T00:00:00Z", "exdates": None}
+IDS = (*TASKS_AND_KEYS, "generator")
 DRAINED = 60
 """After how many rounds everything is done at the latest."""
 
@@ -161,6 +162,7 @@ class Interleaving:
         first = GoManager(self.ground.plain(), self._clock)
         for task_id, key in TASKS_AND_KEYS.items():
             await first.create(task_id, KIND, {"n": 1}, key=key)
+        await first.create("generator", KIND, {"n": 1}, key="k2", rule=RULE)
         ours, admin = [self._worker(name) for name in ("we 1", "we 2")], self._worker("we")
         theirs = [self._go_worker(by_key=self.seed % 3 == number) for number in range(self.ground.go_workers)]
         actors = {f"we {number}": one.work() for number, one in enumerate(ours, start=1)}

@@ -17,12 +17,16 @@ from oncetask_core.decisions import (
     Report,
     Snoozed,
     Success,
+    Uids,
+    call_off,
     cancel,
     conclude,
     expire,
     reset,
+    tick,
 )
 from oncetask_core.query import TaskFilter, TaskQuery
+from oncetask_core.recurrence import Cursor, due
 from oncetask_core.retry import FixedDelayPolicy
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Atom, Transition, Verdict
@@ -143,6 +147,7 @@ class Ours:
     async def poll(self) -> int:
         """Expire what has run out, claim, run and settle; return how much was claimed."""
         await self.expire()
+        await self.tick()
         self._polls += 1
         chance = self._steps.chance
         slots = Slots(limit=chance.choice((1, 3)), group=chance.choice((1, 2)))
@@ -206,6 +211,21 @@ class Ours:
         """Close the store."""
         await self._store.close()
 
+    async def tick(self) -> None:
+        """Move the generators that are due."""
+        where = TaskFilter(kinds=frozenset({KIND}), live=True, due=True, generators=True)
+        for generator in (await self._store.find(TaskQuery(where=where))).tasks:
+            await self._store.apply([self._ticked(generator)])
+
+    def _ticked(self, generator: Task) -> Atom:
+        if generator.is_cancelled:
+            return call_off(generator)
+        assert generator.recurrence is not None
+        cursor = Cursor(generator.wait_until, generator.slots_used)
+        fired = due(generator.recurrence, cursor, now=max(self._watch.clock.now(), generator.wait_until))
+        runs = tuple(f"run of {slot}" for slot in fired.fire)
+        return tick(generator, fired, Uids(created_by=self._name, run_uids=runs))
+
     async def administer(self, ids: Sequence[str]) -> None:
         """Cancel, reset and create."""
         for number in range(TURNS):
@@ -222,7 +242,7 @@ class Ours:
     @staticmethod
     def _asked(task: Task, run_uid: str, *, is_reset: bool) -> Transition | None:
         if is_reset:
-            return None if task.is_live else reset(task, run_uid=run_uid)
+            return None if task.is_live or task.is_generator else reset(task, run_uid=run_uid)
         return cancel(task, has_cleanup=True)
 
 
