@@ -75,7 +75,8 @@ class Upkeep:
     async def tick(self, kinds: frozenset[str]) -> int:
         """Create the occurrences that are due and move their generators on; return how many generators moved."""
         page = await self._find(TaskFilter(kinds=kinds, live=True, due=True, generators=True))
-        answers = await self._store.apply([self._tick(task) for task in page.tasks]) if page.tasks else ()
+        unleased = [task for task in page.tasks if task.lease_uid is None]  # a Go worker's lease is expired first
+        answers = await self._store.apply([self._tick(task) for task in unleased]) if unleased else ()
         for answer in answers:
             for inserted in answer.inserted:
                 if not inserted.created and inserted.kind not in kinds:

@@ -215,7 +215,8 @@ class Ours:
         """Move the generators that are due."""
         where = TaskFilter(kinds=frozenset({KIND}), live=True, due=True, generators=True)
         for generator in (await self._store.find(TaskQuery(where=where))).tasks:
-            await self._store.apply([self._ticked(generator)])
+            if generator.lease_uid is None:
+                await self._store.apply([self._ticked(generator)])
 
     def _ticked(self, generator: Task) -> Atom:
         if generator.is_cancelled:

@@ -10,10 +10,13 @@ from oncetask_core.claims import Claim, Slots
 from oncetask_core.clock import VirtualClock
 from oncetask_core.decisions import KindRules, Report, Success, cancel, conclude, expire, reset
 from oncetask_core.query import TaskFilter, TaskQuery
+from oncetask_core.registry import Registry
 from oncetask_core.retry import FixedDelayPolicy
 from oncetask_core.status import Outcome, TaskStatus
 from oncetask_core.task import OnceTask
 from oncetask_core.transition import Answer, Atom, Transition, Verdict
+from oncetask_core.worker.events import Events
+from oncetask_core.worker.upkeep import Upkeep
 from oncetask_firestore import FirestoreStore, database, loops
 from tests.asynchronous import asynchronous
 from tests.core.records import a_failure
@@ -331,6 +334,36 @@ async def test_a_generator_that_go_cancelled_ends_at_our_next_tick(beside: Besid
 
     assert task.outcome is Outcome.CANCELLED
     assert [name for where, name in beside.model.documents if where == TASKS] == ["t"]
+
+
+@pytest.mark.parametrize("deed", ["", "cancel"])
+@asynchronous
+async def test_a_generator_that_go_vanished_with_goes_on(beside: Beside, deed: str) -> None:
+    """Its lease is expired before the tick: nothing is done and leased."""
+    await beside.asked.create("t", KIND, rule=THREE_DAYS | {"rrule": "FREQ=DAILY;COUNT=1"})
+    beside.clock.advance(timedelta(days=1))
+    assert await beside.go.claim(beside.kind)
+    await beside.asked.cancel(["t"] if deed else [])
+    beside.clock.advance(GO_LEASE)
+    await drained(beside)
+    task = await beside.read()
+
+    assert task.outcome is (Outcome.CANCELLED if deed else Outcome.COMPLETED)
+    assert ("t_occ_2030-01-01T09:00:00Z" in {name for _, name in beside.model.documents}) is not bool(deed)
+
+
+@asynchronous
+async def test_a_generator_is_not_ticked_under_a_lease_of_go(beside: Beside) -> None:
+    """Also one that ran out after the worker had looked for those: it is expired the next time."""
+    await beside.asked.create("t", KIND, rule=THREE_DAYS)
+    beside.clock.advance(timedelta(days=1))
+    assert await beside.go.claim(beside.kind)
+    beside.clock.advance(GO_LEASE)
+    upkeep = Upkeep(beside.store, Registry(), seams=Seams(clock=beside.clock), events=Events(()), now=beside.clock.now)
+    moved = await upkeep.tick(frozenset({KIND}))
+
+    assert moved == 0
+    assert (await beside.read()).slots_used == 0
 
 
 @asynchronous
