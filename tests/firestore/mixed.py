@@ -228,7 +228,7 @@ class Ours:
         return tick(generator, fired, Uids(created_by=self._name, run_uids=runs))
 
     async def administer(self, ids: Sequence[str]) -> None:
-        """Cancel, reset and create."""
+        """Cancel, reset, create, and create anew what was deleted."""
         for number in range(TURNS):
             await self._steps.stop("administer")
             task_id = self._steps.chance.choice(ids)
@@ -236,7 +236,11 @@ class Ours:
             if deed == "create":
                 await self._store.insert([new_task(f"{self._name} {number}", self._steps.chance.choice(("", "k1")))])
                 continue
-            task = (await self._store.get([task_id])).tasks[task_id]
+            task = (await self._store.get([task_id])).tasks.get(task_id)
+            if task is None:
+                key = self._steps.chance.choice(("", "k1"))
+                await self._store.insert([new_task(task_id, key, run_uid=f"run {task_id} {number}")])
+                continue
             asked = self._asked(task, f"{self._name} run {number}", is_reset=deed == "reset")
             await self._store.apply([] if asked is None else [Atom((asked,))])
 
@@ -247,13 +251,13 @@ class Ours:
         return cancel(task, has_cleanup=True)
 
 
-def new_task(task_id: str, key: str) -> NewTask:
+def new_task(task_id: str, key: str, run_uid: str = "run") -> NewTask:
     """Return a task of ours."""
     return NewTask(
         id=task_id,
         kind=KIND,
         payload='{"b":1, "a":2}',
-        run_uid=f"run {task_id}",
+        run_uid=run_uid,
         created_by="us",
         resource_key=key or None,
     )
@@ -301,11 +305,13 @@ class Theirs:
 
 
 async def ask(manager: GoManager, steps: Steps, ids: Sequence[str]) -> None:
-    """Cancel, reset and create as a Go program does."""
+    """Cancel, reset, create and delete as a Go program does."""
     for number in range(TURNS):
         await steps.stop("administer")
         task_id = steps.chance.choice(ids)
-        match steps.chance.choice(("cancel", "cancel by key", "reset", "reset", "create")):
+        match steps.chance.choice(("cancel", "cancel by key", "reset", "reset", "create", "delete")):
+            case "delete":
+                await manager.delete([task_id])
             case "cancel":
                 await manager.cancel([task_id])
             case "cancel by key":
