@@ -18,7 +18,7 @@ from oncetask_core.clock import Clock
 from oncetask_firestore.messages import Query
 from tests.firestore import go_rules, golang
 from tests.firestore.go_statements import TASKS, Change, Statements, Transaction
-from tests.firestore.golang import Fields, text
+from tests.firestore.golang import TYPES, Fields, text
 
 T = TypeVar("T")
 Handler = Callable[[list[Fields]], Awaitable[object]]
@@ -91,6 +91,10 @@ class NotAvailableError(Exception):
     """The candidate, or its key, is leased."""
 
 
+class UnreadableError(Exception):
+    """A document has a value of a type that Go does not expect there."""
+
+
 class GoWorker:
     """One loop of a Go process.
 
@@ -160,7 +164,7 @@ class GoWorker:
         """Return what one claim leases; nothing also where the first candidate or its key is leased, and on errors."""
         try:
             return await self._in_transaction(lambda transaction: self._claim(transaction, kind))
-        except (NotAvailableError, GoogleAPICallError) as error:
+        except (NotAvailableError, UnreadableError, GoogleAPICallError) as error:
             self.log.append(f"claim: {error!r}")
             return []
 
@@ -173,12 +177,15 @@ class GoWorker:
         if not candidates:
             return [], []
         (candidate,) = candidates
+        check_readable(candidate)
         if is_leased(candidate, now):
             raise NotAvailableError(candidate["id"])
         tasks, key = [candidate], candidate["resourceKey"]
         of_key = of_kind.where(("resourceKey", "==", key))
         if kind.by_key and key:
             tasks = await transaction.get(await transaction.find(of_key.where(*due).order_by("waitUntil")))
+            for task in tasks:
+                check_readable(task)
             if any(is_leased(task, now) for task in tasks):
                 raise NotAvailableError(key)
         elif key:
@@ -262,6 +269,19 @@ def missing(names: Sequence[str]) -> Exception:
     error: Any = NotFound
     found: Exception = error(str(names))
     return found
+
+
+def check_readable(fields: Fields) -> None:
+    """Refuse what Go cannot parse; what is missing or null reads as empty.
+
+    Raises:
+        UnreadableError: Names the field.
+    """
+    for name, types in TYPES.items():
+        value = fields.get(name)
+        is_flag = isinstance(value, bool) and types == (int,)
+        if value is not None and (is_flag or not isinstance(value, types)):
+            raise UnreadableError(f"{name} is {value!r}")
 
 
 def is_leased(fields: Fields, now: datetime) -> bool:

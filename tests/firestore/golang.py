@@ -5,7 +5,7 @@ from typing import Any
 
 from firestore_rules import NO_WAIT, TYPES, derived_outcome, faults
 
-__all__ = ["NO_WAIT", "cancel", "claim", "complete", "created", "fail", "faults", "reset", "status", "text"]
+__all__ = ["NO_WAIT", "TYPES", "cancel", "claim", "complete", "created", "fail", "faults", "reset", "status", "text"]
 
 Fields = dict[str, Any]
 
