@@ -9,7 +9,7 @@ from oncetask_core.decisions import KindRules, Released, conclude
 from oncetask_core.errors import StoreError
 from oncetask_core.store import Claimed
 from oncetask_core.task import OnceTask
-from oncetask_core.transition import Atom
+from oncetask_core.transition import Atom, Verdict
 from oncetask_firestore.applying import apply, halves
 from oncetask_firestore.candidates import Candidates, Unit
 from oncetask_firestore.database import LOCKS, Database, Raw, Write
@@ -23,6 +23,8 @@ Task = OnceTask[object]
 
 ROUNDS: Final = 30
 """How often a claim looks again because others were faster with what it had found."""
+RULES: Final = KindRules(has_cleanup=True)
+"""By which tasks are given back: what was cancelled meanwhile waits for its clean-up, whether there is one or not."""
 COMMIT: Final = 100
 """How many units go into one commit at most."""
 
@@ -101,9 +103,16 @@ class _Claiming:
         for key, ours in keys.items():
             if await is_leased_beside(self._database, self._place, key, ids=[task.id for task in ours]):
                 released += ours
-        releases = [Atom((conclude(task, Released(), KindRules(), chance=0.0),)) for task in released]
-        await apply(self._database, self._place, self._memory, atoms=releases)
+        await self._release(released)
         return frozenset(task.id for task in released)
+
+    async def _release(self, tasks: Sequence[Task]) -> None:
+        """Give tasks back, and those that were changed meanwhile as they are now."""
+        left = list(tasks)
+        while left:
+            releases = [Atom((conclude(task, Released(), RULES, chance=0.0),)) for task in left]
+            answers = await apply(self._database, self._place, self._memory, atoms=releases)
+            left = [one.task for one in answers if one.verdict is Verdict.CHANGED and one.task is not None]
 
     def _candidates(self, kind: str) -> Candidates:
         group, suspects = self._claim.slots[kind].group, self._claim.suspects

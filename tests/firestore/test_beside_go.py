@@ -17,7 +17,7 @@ from oncetask_core.task import OnceTask
 from oncetask_core.transition import Answer, Atom, Transition, Verdict
 from oncetask_core.worker.events import Events
 from oncetask_core.worker.upkeep import Upkeep
-from oncetask_firestore import FirestoreStore, database, loops
+from oncetask_firestore import FirestoreStore, claiming, database, loops
 from tests.asynchronous import asynchronous
 from tests.core.records import a_failure
 from tests.firestore import golang
@@ -393,6 +393,27 @@ async def test_a_rule_of_go_that_we_cannot_evaluate_leaves_the_generator_readabl
 
     assert task.outcome is Outcome.FAILED
     assert "'COUNT'" in task.errors[-1].error
+
+
+@asynchronous
+async def test_what_we_give_back_is_given_back_although_go_changes_it(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancel between our look and our release: nobody holds the task, nothing is charged, its clean-up is due."""
+
+    async def go_cancels(*_: object, **__: object) -> bool:
+        return bool(await beside.asked.cancel(["t"])) or True
+
+    await beside.store.insert([new_task("t", "k")])
+    with monkeypatch.context() as patched:
+        patched.setattr(claiming, "is_leased_beside", go_cancels)
+        claimed = await beside.taken()
+    task = await beside.read()
+    cleanup = await beside.claimed()
+
+    assert claimed == []
+    assert (task.lease_uid, task.claims, task.attempts) == (None, 1, 0)
+    assert (task.is_cancelled, cleanup.in_cleanup) == (True, True)
 
 
 def all_documents(beside: Beside) -> dict[str, Fields]:
