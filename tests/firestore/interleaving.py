@@ -124,7 +124,7 @@ class ServerGround:
         return ClientStatements(self._client)
 
     async def documents(self, names: Collection[str] | None = None) -> Mapping[str, Fields]:
-        found = [one async for one in self._client.collection(TASKS).stream()]
+        found = await self.steps.at_once(self._client.collection(TASKS).get)
         return {one.id: one.to_dict() or {} for one in found if names is None or one.id in names}
 
 

@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from google.api_core.exceptions import ServiceUnavailable
 
@@ -13,6 +13,8 @@ from oncetask_core.clock import VirtualClock
 from oncetask_firestore.messages import Query
 from tests.firestore.go_statements import Change, Statements, Transaction
 from tests.firestore.golang import Fields
+
+T = TypeVar("T")
 
 NAME: ContextVar[str] = ContextVar("NAME")
 """Who is running."""
@@ -75,6 +77,10 @@ class Steps:
     async def statement(self, what: str, said: Callable[[], Awaitable[Any]], may: Callable[[], bool] = always) -> Any:
         """Say a statement when it is the speaker's turn."""
         await self.stop(what, may)
+        return await self.at_once(said)
+
+    async def at_once(self, said: Callable[[], Awaitable[T]]) -> T:
+        """Say what nobody else has to wait for; until it is answered, nobody is at rest."""
         self._under_way += 1
         try:
             return await said()
@@ -185,7 +191,7 @@ class SteppedStatements:
         self._is_blocked = is_blocked
 
     async def begin(self) -> Transaction:
-        transaction = await self._statements.begin()
+        transaction = await self._steps.at_once(self._statements.begin)
         return _SteppedTransaction(transaction, self._steps, self._is_blocked)
 
     async def find(self, query: Query) -> list[str]:
@@ -209,7 +215,6 @@ class _SteppedTransaction:
         self._transaction = transaction
         self._steps = steps
         self._is_blocked = is_blocked
-        self.rollback = transaction.rollback
 
     async def find(self, query: Query) -> list[str]:
         found: list[str] = await self._steps.statement(
@@ -226,6 +231,9 @@ class _SteppedTransaction:
     async def commit(self, changes: Sequence[Change]) -> None:
         names = [change.name for change in changes]
         await self._steps.statement(f"commit {names} of a transaction", lambda: self._transaction.commit(changes))
+
+    async def rollback(self) -> None:
+        await self._steps.at_once(self._transaction.rollback)
 
 
 def lost(text: str) -> Exception:
