@@ -1,16 +1,13 @@
 """The lock of a key is what keeps two claims of it apart: without it they overlap, with it never."""
 
 import asyncio
-import secrets
 from collections import Counter
-from collections.abc import Iterable
 
 import pytest
 
-from oncetask_core.task import OnceTask
 from oncetask_core.transition import Verdict
-from oncetask_firestore import candidates, keys
 from tests.asynchronous import asynchronous
+from tests.firestore.broken import take_any_head, take_no_lock
 from tests.firestore.test_claiming import new, settled, taken
 from tests.firestore.world import needs_server, new_project, opened
 
@@ -48,14 +45,8 @@ async def race() -> tuple[int, Counter[str]]:
 
 @pytest.fixture
 def any_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each claim take any task of a key, so that no two meet at the same document but the lock."""
-
-    def any_of(tasks: Iterable[OnceTask[object]]) -> OnceTask[object] | None:
-        unleased = [task for task in tasks if task.lease_uid is None]
-        return secrets.choice(unleased) if unleased else None
-
-    monkeypatch.setattr(keys, "rightful_head", any_of)
-    monkeypatch.setattr(candidates, "rightful_head", any_of)
+    """Let the lock alone keep claims apart."""
+    take_any_head(monkeypatch.setattr)
 
 
 @pytest.mark.usefixtures("any_head")
@@ -73,7 +64,7 @@ async def test_no_two_instances_ever_hold_one_key() -> None:
 @asynchronous
 async def test_the_race_sees_a_claim_without_the_keys_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A query that finds no lease of the key is no promise that none is granted before the commit."""
-    monkeypatch.setattr(keys, "lock_name", lambda _place, _key: secrets.token_hex(8))
+    take_no_lock(monkeypatch.setattr)
 
     for _ in range(RACES):
         overlaps, _done = await race()

@@ -107,8 +107,13 @@ async def everything(store: TaskStore) -> list[Task]:
             return tasks
 
 
+async def held_at_rest(store: TaskStore) -> list[str]:
+    """Return what is held while nobody acts."""
+    tasks = [task for task in await everything(store) if task.lease_uid is not None]
+    return [f"{task.id} is held by nobody who acts" for task in tasks]
+
+
 async def faults_at_rest(store: TaskStore, *, noted: Collection[Key]) -> list[str]:
     """Return what is wrong with the keys while nobody acts: nothing is held, and each seat is noted or right."""
     tasks = [task for task in await everything(store) if task.is_live or task.head_key is not None]
-    held = [f"{task.id} is held by nobody who acts" for task in tasks if task.lease_uid is not None]
-    return [*held, *faults_of_keys(tasks, noted=noted)]
+    return [*await held_at_rest(store), *faults_of_keys(tasks, noted=noted)]

@@ -5,12 +5,13 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from oncetask_core.composition import store_from_url
+from oncetask_core.store import TaskStore
 from oncetask_sql.keys import Key
-from tests.races.acting import faults_at_rest
+from tests.races.acting import faults_at_rest, held_at_rest
 from tests.races.racer import new_task
 
 SECONDS = float(os.environ.get("ONCETASK_RACE_SECONDS", "3"))
@@ -34,24 +35,8 @@ def run_race(url: str, folder: Path, *, seconds: float, variant: str, keys: int 
     """Race for a few keys; return when each was held."""
     asyncio.run(prepare(url, keys))
     notes = [folder / f"notes-{number}" for number in range(PROCESSES)]
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.races.racer", url, str(seconds), str(file), variant],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for file in notes
-    ]
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == b"ready\n"
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write(b"go\n")
-        racer.stdin.flush()
-    for racer in racers:
-        racer.communicate(timeout=seconds + 60)
-    assert [racer.returncode for racer in racers] == [0] * PROCESSES
+    command = [sys.executable, "-m", "tests.races.racer", url, str(seconds), variant, *map(str, notes)]
+    subprocess.run(command, check=True, timeout=seconds + 60)
     return _read(notes)
 
 
@@ -79,15 +64,20 @@ def check_no_overlap(held: Mapping[str, Sequence[Held]], *, keys: int, least: in
 
 def check_seats(url: str, *, noted: Collection[Key]) -> None:
     """Fail where a key has not the seat that belongs to it after a race, and is not noted either."""
+    assert asyncio.run(_asked(url, lambda store: faults_at_rest(store, noted=noted))) == []
 
-    async def run() -> list[str]:
-        store = store_from_url(url, env="RACE", clock=None)
-        await store.open()
-        faults = await faults_at_rest(store, noted=noted)
-        await store.close()
-        return faults
 
-    assert asyncio.run(run()) == []
+def check_nothing_is_held(url: str) -> None:
+    """Fail where a task is leased after a race."""
+    assert asyncio.run(_asked(url, held_at_rest)) == []
+
+
+async def _asked(url: str, ask: Callable[[TaskStore], Awaitable[list[str]]]) -> list[str]:
+    store = store_from_url(url, env="RACE", clock=None)
+    await store.open()
+    answer = await ask(store)
+    await store.close()
+    return answer
 
 
 def check_is_caught(race: Callable[[int], Mapping[str, Sequence[Held]]]) -> None:
