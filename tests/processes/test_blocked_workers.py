@@ -4,22 +4,22 @@ import asyncio
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from oncetask import OnceTask, Outcome, TaskManager
+from tests.firestore.world import needs_server
 from tests.worker.world import Job
 
 pytestmark = pytest.mark.alone
 
 LEASE = 0.4
+on_two_stores = pytest.mark.parametrize("url", ["sqlite", pytest.param("firestore", marks=needs_server)], indirect=True)
 
 
-@pytest.mark.parametrize("scheme", ["sqlite"])
-def test_a_handler_that_blocks_the_loop_for_three_leases_completes_once(scheme: str, tmp_path: Path) -> None:
+@on_two_stores
+def test_a_handler_that_blocks_the_loop_for_three_leases_completes_once(url: str) -> None:
     """Renewals run on a thread of their own: a second worker that waits for the task never gets it."""
-    url = f"{scheme}:///{tmp_path / 'tasks.db'}"
     runs: list[str] = []
     first, second = TaskManager(url, name="first"), TaskManager(url, name="second", poll_interval=0.05)
 
@@ -76,9 +76,9 @@ asyncio.run(main())
 """
 
 
-def test_a_handler_that_holds_the_interpreter_is_fenced_and_not_doubled(tmp_path: Path) -> None:
+@on_two_stores
+def test_a_handler_that_holds_the_interpreter_is_fenced_and_not_doubled(url: str) -> None:
     """No renewal can run while the lock is held; the task is taken over and the late report changes nothing."""
-    url = f"sqlite:///{tmp_path / 'tasks.db'}"
     manager = TaskManager(url, name="successor", poll_interval=0.05)
 
     @manager.task_handler(Job, lease_duration=LEASE)

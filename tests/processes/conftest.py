@@ -1,0 +1,35 @@
+"""What the tests with worker processes are given."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.firestore import world as firestore
+from tests.mariadb import world as mariadb
+from tests.mariadb.world import Databases
+from tests.postgresql import world as postgresql
+from tests.postgresql.world import Schemas
+
+IS_LONG = os.environ.get("ONCETASK_EFFORT") == "long"
+long_only = pytest.mark.skipif(not IS_LONG, reason="one store is enough for the gate; the long test takes all")
+STORES = [
+    pytest.param("sqlite", marks=long_only),
+    pytest.param("postgresql", marks=[long_only, postgresql.needs_server]),
+    pytest.param("mariadb", marks=[long_only, mariadb.needs_server]),
+    pytest.param("firestore", marks=firestore.needs_server),
+]
+
+
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the URL of an empty place, on each store that processes share or on the one that a test names."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'tasks.db'}"
+    elif request.param == "firestore":
+        yield f"firestore://{firestore.new_project()}"
+    else:
+        places = Schemas() if request.param == "postgresql" else Databases()
+        yield places.new()
+        places.remove()
