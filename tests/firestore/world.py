@@ -77,15 +77,19 @@ class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has
     Attributes:
         before: Asked first; an error means that the request never arrives.
         after: Asked when the server has answered; an error means that its reply is lost.
+        amid: Asked after each of many replies; an error means that the rest of them is lost.
         meanwhile: Run before the error of a lost reply is raised.
         calls: The names and requests of all calls.
+        reads: How many documents were read, as they are billed: a query that finds nothing reads one.
     """
 
     def __init__(self) -> None:
         self.before: Fault = lambda _name, _request: None
         self.after: Fault = lambda _name, _request: None
+        self.amid: Fault = lambda _name, _request: None
         self.meanwhile: Callable[[], Awaitable[None]] = _nothing
         self.calls: list[tuple[str, Any]] = []
+        self.reads = 0
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Pass on a call with one reply."""
@@ -105,6 +109,13 @@ class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has
         self.calls.append((name, request))
         self._raise(self.before(name, request))
         return str(name)
+
+    async def passed(self, name: str, request: Any, replies: Any) -> AsyncIterator[Any]:
+        """Pass on many replies, each the read of a document."""
+        async for reply in replies:
+            self.reads += 1
+            self._raise(self.amid(name, request))
+            yield reply
 
     @staticmethod
     def _raise(code: "grpc.StatusCode | None") -> None:
@@ -133,8 +144,8 @@ class _Streams(aio.UnaryStreamClientInterceptor):  # type: ignore[misc]  # grpc 
 
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Pass on a call with many replies."""
-        self._faults.begun(client_call_details, request)
-        return await continuation(client_call_details, request)
+        name = self._faults.begun(client_call_details, request)
+        return self._faults.passed(name, request, await continuation(client_call_details, request))
 
 
 def once(code: "grpc.StatusCode", *names: str) -> Fault:
