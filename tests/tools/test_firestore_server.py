@@ -46,9 +46,9 @@ def written(url: str, project: str) -> int:
     return asked(url, "PATCH", project, body=b'{"fields": {}}')
 
 
-def asked(url: str, method: str, project: str, *, body: bytes | None = None) -> int:
+def asked(url: str, method: str, project: str, *, body: bytes | None = None, within: float = 10) -> int:
     """Return the status of a request for the document of a project."""
-    connection = http.client.HTTPConnection(url, timeout=10)
+    connection = http.client.HTTPConnection(url, timeout=within)
     path = f"/v1/projects/{project}/databases/(default)/documents/things/one"
     try:
         connection.request(method, path, body, {"Authorization": "Bearer owner", "Content-Type": "application/json"})
@@ -80,6 +80,19 @@ def test_it_keeps_documents_by_project(emulator: Server) -> None:
 
     assert emulator.create_database("one") == "firestore://one"
     assert asked(emulator.url, "GET", "one") == 404
+
+
+def test_it_can_be_paused(emulator: Server) -> None:
+    """Nobody is told, and nothing is lost."""
+    assert written(emulator.url, "paused") == 200
+    emulator.pause()
+    try:
+        with pytest.raises(TimeoutError):
+            asked(emulator.url, "GET", "paused", within=0.2)
+    finally:
+        emulator.resume()
+
+    assert asked(emulator.url, "GET", "paused") == 200
 
 
 def test_the_environment_names_one(emulator: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,9 +34,11 @@ class Kept:
         self._crash = signal.SIGKILL
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what a request says: start a command, stop it, or tell whether it ended."""
+        """Do what a request says: start a command, send it a signal, stop it, or tell whether it ended."""
         if "command" in request:
             return self._start(**request)
+        if "signal" in request:
+            return self._signal(request["signal"])
         if "stop" in request:
             return {"in_time": self._stop(request["stop"], within=request["within"]), "code": self._code()}
         return {"code": self._code()}
@@ -56,6 +58,11 @@ class Kept:
             except OSError as error:
                 return {"error": str(error)}
         return {"error": ""}
+
+    def _signal(self, number: int) -> dict[str, Any]:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+        return {"code": self._code()}
 
     def _stop(self, number: int, *, within: float) -> bool:
         if self._process is None or self._process.poll() is not None:

@@ -90,6 +90,10 @@ class Keeper:
         if not self._ask({"stop": signal, "within": within})["in_time"]:
             raise ServerFailedError(self._name, f"did not stop within {within} s of {signal.name}", log=self.tail())
 
+    def send(self, signal: Signals) -> None:
+        """Send the command a signal, unless it has ended."""
+        self._ask({"signal": signal})
+
     def code(self) -> int | None:
         """Return the exit code of the command, or None while it runs."""
         code: int | None = self._ask({})["code"]

@@ -3,6 +3,7 @@
 import time
 from itertools import islice
 from pathlib import Path
+from signal import Signals
 
 from tools.servers.engine import Command, Engine
 from tools.servers.errors import ServerFailedError
@@ -61,6 +62,14 @@ class ServerProcess:
             ServerFailedError: It does not end in time, and was killed.
         """
         self._keeper.stop(self._engine.crash if immediate else self._engine.fast, within=STOP_SECONDS)
+
+    def pause(self) -> None:
+        """Let the server do nothing, without cutting a connection."""
+        self._keeper.send(Signals.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self._keeper.send(Signals.SIGCONT)
 
     def _prepare(self, preparation: Command) -> None:
         self._run(preparation)

@@ -46,6 +46,22 @@ class Server:
         self.stop(immediate=immediate)
         self.start()
 
+    def pause(self) -> None:
+        """Let the server do nothing for a while; connections stay, and nobody is told. It has one process.
+
+        Raises:
+            GivenServerError: It is not ours.
+        """
+        self._ours().pause()
+
+    def resume(self) -> None:
+        """Let a paused server go on.
+
+        Raises:
+            GivenServerError: It is not ours.
+        """
+        self._ours().resume()
+
     def _ours(self) -> ServerProcess:
         if self._process is None:
             raise GivenServerError(self._client.name, self._client.variable)

@@ -1,0 +1,152 @@
+"""An emulator that pauses, is not up yet, or comes back empty: no worker ends, and nothing is doubled."""
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from oncetask import OnceTask, Outcome, TaskFilter, TaskManager
+from oncetask_core.errors import StoreUnavailableError
+from tests.asynchronous import asynchronous
+from tests.firestore.world import needs_server, new_project
+from tests.worker.world import Job, Keyed
+from tools.servers import Server, running_firestore
+
+pytestmark = [needs_server, pytest.mark.alone]
+
+ENOUGH = 60.0
+PAUSE = float(os.environ.get("ONCETASK_PAUSE_SECONDS", "1.5"))
+"""How long the emulator does nothing; calls give up after `CALL`."""
+CALL = PAUSE / 3
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Server]:
+    """An emulator of this module's own, which may be stopped."""
+    with running_firestore(own=True) as server:
+        yield server
+
+
+@pytest.fixture
+def emulator(own: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Return that emulator, running, where clients look for it."""
+    own.start()
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", own.url)
+    return own
+
+
+class Seen:
+    """What a worker did and said."""
+
+    def __init__(self, manager: TaskManager, *, lease: float) -> None:
+        self.runs: Counter[str] = Counter()
+        self.completed: Counter[str] = Counter()
+        self.began = asyncio.Event()
+
+        async def handle(task: OnceTask[Job]) -> None:
+            self.runs[task.id] += 1
+            self.began.set()
+            await asyncio.sleep(0.01)
+
+        manager.register_task_handler(Job, handle, concurrency=5, lease_duration=lease)
+        manager.register_task_handler(Keyed, lambda task: None, concurrency=5, lease_duration=lease)
+        manager.on_event(
+            lambda event: self.completed.update([event.task_id] if event.name.value == "completed" else [])
+        )
+
+
+async def ended(manager: TaskManager) -> None:
+    """Return when no task is live."""
+    async with asyncio.timeout(ENOUGH):
+        while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("lease", [ENOUGH, PAUSE / 2])
+@asynchronous
+async def test_a_pause_loses_and_doubles_nothing(
+    lease: float, emulator: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls give up in the middle of it, and are asked again; a lease that outlives it is kept."""
+    monkeypatch.setattr("oncetask_firestore.channel.CALL_SECONDS", CALL)
+    manager = TaskManager(f"firestore://{new_project()}", poll_interval=0.1)
+    seen = Seen(manager, lease=lease)
+    await manager.create_tasks([Job(f"j{number}") for number in range(100)])
+    await manager.create_tasks([Keyed(f"k{number}", f"key {number % 3}") for number in range(30)])
+    async with manager.running():
+        await seen.began.wait()
+        emulator.pause()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(PAUSE):
+                await manager.count_tasks()
+        emulator.resume()
+        await ended(manager)
+    tasks = (await manager.list_tasks(limit=1000)).tasks
+    await manager.close()
+
+    assert len(tasks) == 130
+    assert {task.outcome for task in tasks} == {Outcome.COMPLETED}
+    assert seen.completed == {task.id: 1 for task in tasks}
+    if lease > PAUSE:
+        assert set(seen.runs.values()) == {1}
+        assert {task.claims for task in tasks} == {1}
+
+
+@asynchronous
+async def test_an_emulator_that_is_down_at_the_start_is_waited_for(
+    emulator: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker says once that it waits and for what, and begins when the emulator is up."""
+    monkeypatch.setattr("oncetask_firestore.database.PATIENCE_SECONDS", 0.2)
+    caplog.set_level(logging.WARNING, "oncetask")
+    await asyncio.to_thread(emulator.stop, immediate=True)
+    manager = TaskManager(f"firestore://{new_project()}", poll_interval=0.1)
+    seen = Seen(manager, lease=ENOUGH)
+    running = asyncio.create_task(manager.run(handle_signals=False))
+    with pytest.raises(StoreUnavailableError, match=emulator.url):
+        await manager.create_task(Job("a"))
+    await asyncio.to_thread(emulator.start)
+    async with asyncio.timeout(ENOUGH):
+        while not seen.completed:
+            try:
+                await manager.create_task(Job("a"))
+            except StoreUnavailableError:
+                await asyncio.sleep(0.05)
+    manager.stop()
+    await running
+    await manager.close()
+
+    waiting = [record.getMessage() for record in caplog.records if "is not there yet" in record.getMessage()]
+    assert len(waiting) == 1
+    assert emulator.url in waiting[0]
+
+
+@asynchronous
+async def test_an_emulator_that_comes_back_empty_ends_no_worker(
+    emulator: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ran is gone with it, and its outcome is written nowhere; what is created then is run."""
+    monkeypatch.setattr("oncetask_firestore.database.PATIENCE_SECONDS", 0.2)
+    manager = TaskManager(f"firestore://{new_project()}", poll_interval=0.1)
+    seen = Seen(manager, lease=ENOUGH)
+    await manager.create_tasks([Job(f"before {number}") for number in range(300)])
+    async with manager.running():
+        await seen.began.wait()
+        await asyncio.to_thread(emulator.restart, immediate=True)
+        known = 0
+        async with asyncio.timeout(ENOUGH):
+            while known < 20:
+                try:
+                    known += len(await manager.create_tasks([Job(f"after {number}") for number in range(20)]))
+                except StoreUnavailableError:
+                    await asyncio.sleep(0.05)
+        await ended(manager)
+        tasks = (await manager.list_tasks(limit=1000)).tasks
+    await manager.close()
+
+    assert {task.id for task in tasks} == {f"after {number}" for number in range(20)}
+    assert {task.outcome for task in tasks} == {Outcome.COMPLETED}
+    assert {seen.runs[task.id] for task in tasks} == {1}
