@@ -33,6 +33,8 @@ PATIENCE_SECONDS: Final = 15.0
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 2.0
 GET_AT_ONCE: Final = 300
+NAMED: Final = 3
+"""How many documents an error names."""
 
 
 class Raw(NamedTuple):
@@ -72,10 +74,12 @@ class Database:
     Args:
         client: Firestore's client, of the running event loop.
         time: Learns the server's time.
+        name: How errors call it.
     """
 
-    def __init__(self, client: AsyncClient, time: StoreTime) -> None:
+    def __init__(self, client: AsyncClient, time: StoreTime, *, name: str = "Firestore") -> None:
         self._channel = Channel(client, time)
+        self._name = name
 
     async def close(self) -> None:
         """Close the connection."""
@@ -90,7 +94,7 @@ class Database:
         """
         wanted = list(dict.fromkeys(names))
         parts = (wanted[start : start + GET_AT_ONCE] for start in range(0, len(wanted), GET_AT_ONCE))
-        found = [await _patiently(functools.partial(self._channel.get, collection, part)) for part in parts]
+        found = [await self._patiently(functools.partial(self._channel.get, collection, part)) for part in parts]
         return {raw.name: raw for part in found for raw in map(_raw, part)}
 
     async def find(self, query: Query) -> list[Raw]:
@@ -100,7 +104,7 @@ class Database:
             StoreUnavailableError: Firestore does not answer.
             StoreError: It refuses: an index may be missing.
         """
-        return [_raw(found) for found in await _patiently(lambda: self._channel.find(query))]
+        return [_raw(found) for found in await self._patiently(lambda: self._channel.find(query))]
 
     async def count(self, query: Query) -> int:
         """Return how many documents a query finds.
@@ -109,7 +113,7 @@ class Database:
             StoreUnavailableError: Firestore does not answer.
             StoreError: It refuses: an index may be missing.
         """
-        return await _patiently(lambda: self._channel.count(query))
+        return await self._patiently(lambda: self._channel.count(query))
 
     async def commit(self, writes: Sequence[Write], *, mark: str) -> Sequence[Any] | None:
         """Write everything, or nothing because a precondition does not hold.
@@ -139,14 +143,28 @@ class Database:
                 return None
 
         try:
-            times = await _patiently(ask)
+            times = await self._patiently(ask)
         except StoreError as error:
             if isinstance(error.__cause__, UNWRITABLE):
-                raise UnwritableError(str(error.__cause__)) from error
+                raise _unwritable(writes, error.__cause__) from error
             raise
         if times is None and uncertain and await self._bears(writes[0], mark):
             return [None] * len(writes)
         return times
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what a call returns, repeating it with growing pauses while the error may pass."""
+        started, pause = asyncio.get_running_loop().time(), FIRST_PAUSE
+        while True:
+            try:
+                return await ask()
+            except TRANSIENT as error:
+                if asyncio.get_running_loop().time() - started > PATIENCE_SECONDS:
+                    raise unavailable(self._name, error, PATIENCE_SECONDS) from error
+            except exceptions.GoogleAPICallError as error:
+                raise failed(self._name, error) from error
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _bears(self, write: Write, mark: str) -> bool:
         """Return whether a document is as a commit of ours left it: the others of the commit are as well."""
@@ -178,19 +196,12 @@ def mark_of(fields: Mapping[str, Any]) -> object:
     return extras.get("write") if isinstance(extras, dict) else fields.get("write")
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Return what a call returns, repeating it with growing pauses while the error may pass."""
-    started, pause = asyncio.get_running_loop().time(), FIRST_PAUSE
-    while True:
-        try:
-            return await ask()
-        except TRANSIENT as error:
-            if asyncio.get_running_loop().time() - started > PATIENCE_SECONDS:
-                raise unavailable(error, PATIENCE_SECONDS) from error
-        except exceptions.GoogleAPICallError as error:
-            raise failed(error) from error
-        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-        pause = min(pause * 2, LONGEST_PAUSE)
+def _unwritable(writes: Sequence[Write], cause: BaseException) -> UnwritableError:
+    names = ", ".join([*(repr(write.name) for write in writes[:NAMED]), *(["..."] if len(writes) > NAMED else [])])
+    return UnwritableError(
+        f"Firestore does not take what was to be written to {names}: {cause}. A document holds at most 1 MiB, its "
+        "payload, result and history together; keep large data elsewhere and pass a reference to it"
+    )
 
 
 def _raw(message: Any) -> Raw:

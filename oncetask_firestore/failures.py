@@ -1,5 +1,8 @@
 """What errors of Firestore mean, by their class: messages differ between the service and its emulator."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from google.api_core import exceptions
 
 from oncetask_core.errors import StoreError, StoreUnavailableError
@@ -13,6 +16,7 @@ UNCERTAIN = (
     exceptions.DeadlineExceeded,
     exceptions.InternalServerError,
     exceptions.Cancelled,
+    exceptions.Unknown,
     exceptions.RetryError,
 )
 """Nobody knows whether it was written; asking again may help."""
@@ -21,16 +25,33 @@ UNWRITABLE = (exceptions.InvalidArgument, exceptions.OutOfRange)
 """Firestore does not take what is to be written: too large, or a value that it has not."""
 
 
-def unavailable(error: Exception, seconds: float) -> StoreUnavailableError:
-    """Return the error of a call that did not succeed for so many seconds."""
-    return StoreUnavailableError(f"Firestore did not answer for {seconds:.0f} s; the last error was: {error!r}")
+_INDEXES = """An index is missing, or the database is not in Native mode: deploy firestore.indexes.json, which lies in \
+the package oncetask_firestore, and wait until the indexes are built."""
+_ROLE = """Give the account the role roles/datastore.user in this project, and see that the Firestore API is enabled \
+there."""
+_LOGIN = """Renew the credentials: `gcloud auth application-default login`, or the key file that \
+GOOGLE_APPLICATION_CREDENTIALS names."""
+_DATABASE = """Create the database, or name one that `gcloud firestore databases list` shows: the first of a project \
+is called (default)."""
+_WAYS_OUT: Final[Mapping[type[Exception], str]] = {
+    exceptions.FailedPrecondition: _INDEXES,
+    exceptions.PermissionDenied: _ROLE,
+    exceptions.Unauthenticated: _LOGIN,
+    exceptions.NotFound: _DATABASE,
+}
 
 
-def failed(error: Exception) -> StoreError:
-    """Return the error of a call that asking again does not mend."""
-    hint = ""
-    if isinstance(error, exceptions.FailedPrecondition):
-        hint = " (a missing index? deploy firestore.indexes.json)"
-    elif isinstance(error, exceptions.PermissionDenied | exceptions.Unauthenticated):
-        hint = " (the account needs the role roles/datastore.user)"
-    return StoreError(f"Firestore refused the call{hint}: {error!r}")
+def unavailable(name: str, error: Exception, seconds: float) -> StoreUnavailableError:
+    """Return the error of a call to a database that did not succeed for so many seconds."""
+    if isinstance(error, exceptions.ResourceExhausted):
+        return StoreUnavailableError(
+            f"{name} refused a call for {seconds:.0f} s because a quota is used up: {error!r}. "
+            "The project's quotas and budget are in the console; workers go on when there is room again."
+        )
+    return StoreUnavailableError(f"{name} did not answer for {seconds:.0f} s; the last error was: {error!r}")
+
+
+def failed(name: str, error: Exception) -> StoreError:
+    """Return the error of a call to a database that asking again does not mend."""
+    ways = "".join(f". {way}" for known, way in _WAYS_OUT.items() if isinstance(error, known))
+    return StoreError(f"{name} refused the call: {error!r}{ways}")

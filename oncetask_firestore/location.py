@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from oncetask_core.errors import ConfigurationError
+from oncetask_firestore.clients import check_database, check_project
 from oncetask_firestore.names import Ids, check_ids
 
 DEFAULT_DATABASE: Final = "(default)"
@@ -22,7 +23,7 @@ def located(url: str) -> Location:
     """Return the location that a URL names; nothing is connected.
 
     Raises:
-        ConfigurationError: The URL is malformed, or has an option that is unknown.
+        ConfigurationError: The URL is malformed, names what cannot be, or has an option that is unknown.
     """
     parts = urlsplit(url)
     database = unquote(parts.path.removeprefix("/")) or DEFAULT_DATABASE
@@ -41,4 +42,5 @@ def located(url: str) -> Location:
             rule=f"the options of {url} are ids=scoped|verbatim and shared_with_go=true|false",
             remedy="Leave the others out.",
         )
-    return Location(unquote(parts.netloc), database, ids, shared_with_go=shared == "true")
+    project = check_project(unquote(parts.netloc))
+    return Location(project, check_database(database), ids, shared_with_go=shared == "true")

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from google.cloud.firestore_v1 import AsyncClient
 
+from oncetask_firestore.clients import name_of, new_client, options_of
 from oncetask_firestore.database import Database
 from oncetask_firestore.store_time import StoreTime
 
@@ -34,18 +35,23 @@ class Loops:
         self._time = time
         self._options: dict[str, Any] = {"project": project, "database": database, "credentials": credentials}
         if client is not None:
-            self._options = _options_of(client)
+            self._options = options_of(client)
         self._process = os.getpid()
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Database] = WeakKeyDictionary()
 
     def here(self) -> Database:
-        """Return the database of the running event loop; what a parent process had belongs to the parent."""
+        """Return the database of the running event loop; what a parent process had belongs to the parent.
+
+        Raises:
+            ConfigurationError: Project or credentials are missing or malformed.
+        """
         if self._process != os.getpid():
             self._process, self._by_loop = os.getpid(), WeakKeyDictionary()
         loop = asyncio.get_running_loop()
         database = self._by_loop.get(loop)
         if database is None:
-            database = self._by_loop[loop] = Database(AsyncClient(**self._options), self._time)
+            made = new_client(self._options)
+            database = self._by_loop[loop] = Database(made, self._time, name=name_of(made))
         return database
 
     async def close(self) -> None:
@@ -53,12 +59,3 @@ class Loops:
         database = self._by_loop.pop(asyncio.get_running_loop(), None)
         if database is not None and self._process == os.getpid():
             await database.close()
-
-
-def _options_of(client: AsyncClient) -> dict[str, Any]:
-    return {
-        "project": client.project,
-        "database": client._database,  # noqa: SLF001 - the client tells it by no other way
-        "credentials": client._credentials,  # noqa: SLF001 - a client cannot be copied by other means
-        "client_options": client._client_options,  # noqa: SLF001 - nor its options be asked for
-    }

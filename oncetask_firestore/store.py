@@ -14,6 +14,7 @@ from oncetask_core.store import Claimed, ControlRecord, Found, Renewed
 from oncetask_core.task import NewTask
 from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
 from oncetask_firestore import applying, claiming, controlling, listing, renewing
+from oncetask_firestore.clients import check_database, check_project
 from oncetask_firestore.fleet import Fleet
 from oncetask_firestore.loops import Loops
 from oncetask_firestore.memory import Memory
@@ -41,7 +42,7 @@ class FirestoreStore:
         clock: Where the store's time comes from; Firestore's own time when not given.
 
     Raises:
-        ConfigurationError: `ids` is something else.
+        ConfigurationError: `ids` is something else, or no project or database could be called so.
         InvalidTaskError: No store could keep the name of the environment.
     """
 
@@ -57,6 +58,7 @@ class FirestoreStore:
         shared_with_go: bool = False,
         clock: Clock | None = None,
     ) -> None:
+        project, database = project and check_project(project), database and check_database(database)
         injected = None if isinstance(clock, SystemClock) else clock
         self._place = Place(check_env(env), check_ids(ids), StoreTime(injected), shared_with_go)
         self._memory = Memory(self._place.time.monotonic)
@@ -77,6 +79,7 @@ class FirestoreStore:
         """Read one document, to see that the database is there and may be read.
 
         Raises:
+            ConfigurationError: Project or credentials are missing or malformed.
             StoreUnavailableError: Firestore does not answer.
             StoreError: It refuses.
         """
@@ -97,7 +100,7 @@ class FirestoreStore:
         """Add the tasks whose ids are unknown.
 
         Raises:
-            StoreError: A value cannot be stored; of many tasks, those of the hundreds before it were added.
+            StoreError: A value cannot be stored; of many tasks, others may have been added.
         """
         return await applying.insert(self._loops.here(), self._place, tasks)
 

@@ -1,0 +1,87 @@
+"""The clients of Firestore that we make, and how a database is called in messages to people."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.firestore_v1 import AsyncClient
+
+from oncetask_core.errors import ConfigurationError
+
+EMULATOR: Final = "FIRESTORE_EMULATOR_HOST"
+_ADDRESS = re.compile(r"[^/\s]+:\d+")
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9.:-]*")
+_DATABASE = re.compile(r"\(default\)|[a-z0-9-]+")
+
+
+def check_project(project: str) -> str:
+    """Return the id of a project.
+
+    Raises:
+        ConfigurationError: No project could have it.
+    """
+    if _PROJECT.fullmatch(project):
+        return project
+    raise ConfigurationError(
+        value=project,
+        rule="the id of a project has lower-case letters, digits and hyphens",
+        remedy="Take the id that the console shows beside the project's name, not the name.",
+    )
+
+
+def check_database(database: str) -> str:
+    """Return the id of a database.
+
+    Raises:
+        ConfigurationError: No database could have it.
+    """
+    if _DATABASE.fullmatch(database):
+        return database
+    raise ConfigurationError(
+        value=database,
+        rule="the id of a database has lower-case letters, digits and hyphens, or is (default)",
+        remedy="Take an id that `gcloud firestore databases list` shows, without the path before it.",
+    )
+
+
+def options_of(client: AsyncClient) -> dict[str, Any]:
+    """Return with what another client for the same database is made."""
+    return {
+        "project": client.project,
+        "database": client._database,  # noqa: SLF001 - the client tells it by no other way
+        "credentials": client._credentials,  # noqa: SLF001
+        "client_options": client._client_options,  # noqa: SLF001
+    }
+
+
+def new_client(options: Mapping[str, Any]) -> AsyncClient:
+    """Return a client for the running event loop; nothing is connected yet.
+
+    Raises:
+        ConfigurationError: Project or credentials are missing or malformed, or the address of the emulator is.
+    """
+    address = os.environ.get(EMULATOR)
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise ConfigurationError(
+            value=address,
+            rule=f"{EMULATOR} is the host:port of an emulator, and is not set where there is none",
+            remedy=f"Write 127.0.0.1:8080, without http://; for Firestore itself unset {EMULATOR}.",
+        )
+    try:
+        return AsyncClient(**options)
+    except (GoogleAuthError, OSError, ValueError) as error:
+        raise ConfigurationError(
+            value=options.get("project"),
+            rule=f"a store on Firestore needs a project and credentials for it ({error})",
+            remedy="Name the project, as in firestore://shop. Run `gcloud auth application-default login`, or set "
+            f"GOOGLE_APPLICATION_CREDENTIALS to a key file; for an emulator set {EMULATOR} to its host:port.",
+        ) from error
+
+
+def name_of(client: AsyncClient) -> str:
+    """Return how the database of a client is called in messages."""
+    name = f"Firestore (project {client.project!r}, database {client._database!r}"  # noqa: SLF001
+    emulator = client._emulator_host  # noqa: SLF001
+    return f"{name})" if emulator is None else f"{name}, emulator {emulator} of {EMULATOR})"
