@@ -4,7 +4,7 @@ Whatever a call writes goes into one commit. When somebody was faster with one o
 each half is read and judged anew, until what cannot be written stands alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from oncetask_core.errors import StoreError, StoreUnavailableError
@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 AT_ONCE: Final = 100
 """How many atoms go into one commit at most."""
+LONGEST: Final = 400_000
+"""How many characters of payloads, results and progress go into one commit: each may be written twice, and take four
+bytes. Firestore takes requests up to 10 MiB, its emulator up to 4."""
 TRIES: Final = 20
 """How often one atom is decided again because others were faster with its documents."""
 
@@ -26,8 +29,7 @@ TRIES: Final = 20
 async def apply(database: Database, place: Place, memory: Memory, *, atoms: Sequence[Atom]) -> list[Answer]:
     """Write each atom whose guards hold; one answer per atom, in order."""
     answers: list[Answer] = []
-    for start in range(0, len(atoms), AT_ONCE):
-        part = atoms[start : start + AT_ONCE]
+    for part in _parts(atoms, _weight):
         answers += await _remembered(database, place, memory, atoms=part) or await _anew(
             database, place, memory, atoms=part
         )
@@ -56,7 +58,10 @@ async def _remembered(
     answers = [draft.submit(atom) for atom in atoms]
     if any(answer.verdict is not Verdict.APPLIED for answer in answers):
         return None
-    times = await database.commit(draft.writes, mark=mark) if draft.writes else ()
+    try:
+        times = await database.commit(draft.writes, mark=mark) if draft.writes else ()
+    except UnwritableError:
+        return None  # one of them stands alone when they are halved
     if times is None:
         return None
     _learn(memory, draft, documents, times=times)
@@ -94,17 +99,35 @@ async def insert(database: Database, place: Place, tasks: Sequence[NewTask]) -> 
     """Add the tasks whose ids are unknown; one answer per task, in order.
 
     Raises:
-        StoreError: A value cannot be stored.
+        StoreError: A value cannot be stored; of many tasks, others may have been added.
     """
     first = place.time.numbers(len(tasks))
     answers: list[Inserted] = []
-    for start in range(0, len(tasks), AT_ONCE):
-        answers += await _insert(database, place, tasks[start : start + AT_ONCE], first=first + start)
+    for part in _parts(tasks, lambda new: len(new.payload)):
+        answers += await _insert(database, place, part, first=first + len(answers))
     return answers
 
 
 async def _insert(database: Database, place: Place, tasks: Sequence[NewTask], *, first: int) -> list[Inserted]:
-    """Create all in one commit as if none were known; look at what is there only when one is."""
+    """Create all in one commit; where Firestore does not take one of them, halve, until it stands alone.
+
+    Raises:
+        StoreError: A value cannot be stored.
+    """
+    try:
+        return await _create(database, place, tasks, first=first)
+    except UnwritableError:
+        if len(tasks) == 1:
+            raise
+    one, other = halves(tasks)
+    return [
+        *await _insert(database, place, one, first=first),
+        *await _insert(database, place, other, first=first + len(one)),
+    ]
+
+
+async def _create(database: Database, place: Place, tasks: Sequence[NewTask], *, first: int) -> list[Inserted]:
+    """Create all as if none were known; look at what is there only when one is."""
     documents: Documents = {}
     for _ in range(TRIES):
         mark = new_mark()
@@ -141,6 +164,25 @@ async def _delete(database: Database, place: Place, guards: Sequence[Guard], *, 
         *await _delete(database, place, first, tries=tries),
         *await _delete(database, place, rest, tries=tries),
     ]
+
+
+def _parts(many: Sequence[T], weigh: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Yield what goes into one commit each: not too many, and their texts not too long together."""
+    start = weight = 0
+    for place, one in enumerate(many):
+        own = weigh(one)
+        if place - start == AT_ONCE or (place > start and weight + own > LONGEST):
+            yield many[start:place]
+            start, weight = place, 0
+        weight += own
+    if start < len(many):
+        yield many[start:]
+
+
+def _weight(atom: Atom) -> int:
+    """Return how long the texts of an atom are that have no small bound."""
+    texts = [text for one in atom.transitions for text in (one.patch.get("result"), one.patch.get("progress")) if text]
+    return sum(map(len, texts)) + sum(len(new.payload) for new in atom.inserts)
 
 
 def halves(many: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from oncetask_core.claims import claim_order, is_due
 from oncetask_core.seats import rightful_head, successors
 from oncetask_core.task import OnceTask
-from oncetask_firestore.database import TASKS, Database, Raw, Write
+from oncetask_firestore.database import TASKS, Database, Raw, UnwritableError, Write
 from oncetask_firestore.extras import EXTRAS, SUSPECT
 from oncetask_firestore.fleet import Fleet
 from oncetask_firestore.keys import Key, Line, line_of
@@ -249,10 +249,24 @@ class Candidates:
         for fault in faults:
             mark = new_mark()
             aside = {"aside": fault.reason, "waitUntil": fault.raw.fields.get("waitUntil"), "write": mark}
-            fields = {"waitUntil": HIDDEN, EXTRAS: aside | {"before": fault.raw.fields.get(EXTRAS)}}
-            write = Write(TASKS, fault.raw.name, fields, fault.raw.updated)
-            if await self._database.commit([write], mark=mark) is not None:
-                self.unreadable[fault.task_id] = fault.reason
+            await self._hide(fault, {EXTRAS: aside | {"before": fault.raw.fields.get(EXTRAS)}}, mark=mark)
+
+    async def set_aside_full(self, unit: Unit, reason: str) -> None:
+        """Hide a document that has no room for a lease; nothing is written into it but a time of the same length."""
+        self.took(unit)
+        (one,) = unit.members
+        await self._hide(Fault(one.raw, one.task.id, reason), {}, mark=new_mark())
+
+    async def _hide(self, fault: Fault, beside: Mapping[str, object], *, mark: str) -> None:
+        fields = {"waitUntil": HIDDEN, **beside}
+        try:
+            times = await self._database.commit([Write(TASKS, fault.raw.name, fields, fault.raw.updated)], mark=mark)
+        except UnwritableError:
+            if not beside:
+                raise
+            await self._hide(fault, {}, mark=mark)
+        else:
+            self.unreadable |= {} if times is None else {fault.task_id: fault.reason}
 
     async def next_due(self) -> datetime | None:
         """Return the earliest later time at which a task or generator of the kind becomes due."""

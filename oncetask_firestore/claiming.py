@@ -12,7 +12,7 @@ from oncetask_core.task import OnceTask
 from oncetask_core.transition import Atom, Verdict
 from oncetask_firestore.applying import apply, halves
 from oncetask_firestore.candidates import Candidates, Unit
-from oncetask_firestore.database import LOCKS, Database, Raw, Write
+from oncetask_firestore.database import LOCKS, Database, Raw, UnwritableError, Write
 from oncetask_firestore.fleet import Fleet
 from oncetask_firestore.keys import Key, is_leased_beside, lock_name
 from oncetask_firestore.memory import Memory
@@ -190,7 +190,10 @@ class _Claiming:
         mark = new_mark()
         grants = [self._grant_of(unit, mark) for unit in units]
         writes = [write for grant in grants for write in grant.writes]
-        times = await self._database.commit(writes, mark=mark)
+        try:
+            times = await self._database.commit(writes, mark=mark)
+        except UnwritableError as error:
+            return await self._singled_out(candidates, units, error)
         if times is not None:
             self._granted += len(units)
             self._learn(candidates, grants, iter(times))
@@ -209,6 +212,19 @@ class _Claiming:
             return []
         first, rest = halves(units)
         return [*await self._commit(candidates, first), *await self._commit(candidates, rest)]
+
+    async def _singled_out(
+        self, candidates: Candidates, units: Sequence[Unit], error: UnwritableError
+    ) -> list[list[Task]]:
+        """Lease each unit by itself, and set aside the one whose document has no room for a lease."""
+        if len(units) > 1:
+            return [tasks for unit in units for tasks in await self._commit(candidates, [unit])]
+        (unit,) = units
+        if unit.line is not None and len(unit.members) > 1:
+            alone = Unit(unit.members[:1], unit.line._replace(followers=()))
+            return await self._commit(candidates, [alone])
+        await candidates.set_aside_full(unit, str(error))
+        return []
 
     async def _unchanged(self, units: Sequence[Unit]) -> list[Unit]:
         """Return the units whose documents are still as they were read."""
