@@ -266,7 +266,8 @@ class Candidates:
                 raise
             await self._hide(fault, {}, mark=mark)
         else:
-            self.unreadable |= {} if times is None else {fault.task_id: fault.reason}
+            if times is not None or not beside:  # without a mark nobody can tell whether a refused repeat was ours
+                self.unreadable[fault.task_id] = fault.reason
 
     async def next_due(self) -> datetime | None:
         """Return the earliest later time at which a task or generator of the kind becomes due."""
