@@ -163,6 +163,24 @@ async def test_a_read_that_fails_is_repeated(call: str, code: grpc.StatusCode, f
         assert faults.before(call, None) is None, "nothing was refused"
 
 
+@pytest.mark.parametrize("code", PASSING)
+@pytest.mark.parametrize("call", ["BatchGetDocuments", "RunQuery"])
+@asynchronous
+async def test_a_read_that_breaks_off_is_repeated_as_a_whole(call: str, code: grpc.StatusCode, faults: Faults) -> None:
+    """What had come of it counts once."""
+    async with opened(new_project()) as store:
+        await _keyed_tasks(store)
+        replies = iter([None, code])
+        faults.amid = lambda name, _request: next(replies, None) if name == call else None
+        if call == "RunQuery":
+            found = [task.id for task in (await store.find(TaskQuery(where=TaskFilter(live=True)))).tasks]
+        else:
+            found = sorted((await store.get(["a", "b", "c"])).tasks)
+
+        assert found == ["a", "b", "c"]
+        assert next(replies, "none is left") == "none is left"
+
+
 @asynchronous
 async def test_a_settle_whose_document_went_on_is_not_written_again(faults: Faults) -> None:
     """The reply is lost, and the task is reset before we ask again: the second try is refused, and told apart."""

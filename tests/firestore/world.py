@@ -114,7 +114,10 @@ class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has
         """Pass on many replies, each the read of a document."""
         async for reply in replies:
             self.reads += 1
-            self._raise(self.amid(name, request))
+            code = self.amid(name, request)
+            if code is not None:
+                replies.cancel()
+            self._raise(code)
             yield reply
 
     @staticmethod
