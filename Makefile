@@ -17,6 +17,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m
 
 # The servers of the stores, for as long as a command runs; one that cannot be had here is left out, and says so.
+AMONG_SQL_SERVERS := $(RUN) tools.servers run --postgresql --mariadb --optional -- $(RUN)
 AMONG_SERVERS := $(RUN) tools.servers run --postgresql --mariadb --firestore --optional -- $(RUN)
 
 # What `make demo` indexes, and where it keeps its tasks: by default this project and the standard library, in a new file.
@@ -46,7 +47,7 @@ test: setup ## all tests, at the numbers of the gate
 	@$(AMONG_SERVERS) tools.suites gate $(ARGS)
 
 test-long: setup ## all tests at full numbers, in stages that a cut run resumes (ARGS=fresh starts over)
-	@$(AMONG_SERVERS) tools.stages $(ARGS)
+	@$(AMONG_SQL_SERVERS) tools.stages $(ARGS)
 
 test-versions: setup ## unit tests, memory and SQLite on each supported Python, and on the lowest dependencies
 	@$(RUN) tools.versions $(ARGS)

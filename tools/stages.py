@@ -4,7 +4,8 @@
     python -m tools.stages fresh    all stages
 
 A stage that passed is recorded under a hash of the tree (tracked and new files, with uncommitted changes): any
-change starts over, and returning to a tree finds its record again.
+change starts over, and returning to a tree finds its record again. Each stage has a Firestore emulator of its own,
+unless the environment names one: it never frees what was deleted, and slows down for all that come later.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ from typing import NamedTuple
 from tools.commands import Finished, ToolError, guarded, run_watched
 from tools.project import BUILD, ROOT, settings
 from tools.suites import PARALLEL, pytest_command, variables
+
+FRESH = ("-m", "tools.servers", "run", "--firestore", "--optional", "--")
 
 
 class Stage(NamedTuple):
@@ -91,7 +94,7 @@ def stages(root: Path, python: str) -> list[Stage]:
     paths = [path.relative_to(root).as_posix() for path in [*folders, *bindings]]
     tests = [Stage(path, pytest_command(python, [path, *PARALLEL, limit])) for path in paths]
     modules = [Stage(module, [python, "-m", module], effort="gate") for module in settings()["stages"]["modules"]]
-    return [*tests, *modules]
+    return [stage._replace(command=[python, *FRESH, *stage.command]) for stage in (*tests, *modules)]
 
 
 def play(plan: Sequence[Stage], records: Records, runner: Callable[[Stage], Finished]) -> list[Result]:

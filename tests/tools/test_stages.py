@@ -8,7 +8,7 @@ import pytest
 
 from tools.commands import Finished, ToolError
 from tools.project import ROOT
-from tools.stages import Records, Stage, play, stages, tree_hash
+from tools.stages import FRESH, Records, Stage, play, stages, tree_hash
 
 PLAN = [Stage("tests/one", []), Stage("tests/two", [])]
 
@@ -115,6 +115,14 @@ def test_every_folder_of_tests_is_a_stage() -> None:
     assert {
         path for path in files if not names & {path.as_posix(), *(parent.as_posix() for parent in path.parents)}
     } == set()
+
+
+def test_every_stage_has_an_emulator_of_its_own() -> None:
+    """The one of the stage before has kept all that it deleted."""
+    plan = stages(ROOT, "python")
+
+    assert {tuple(stage.command[1 : 1 + len(FRESH)]) for stage in plan} == {FRESH}
+    assert all(stage.command[1 + len(FRESH)] == "python" for stage in plan)
 
 
 def test_records_are_plain_json(tmp_path: Path) -> None:
