@@ -1,0 +1,102 @@
+"""What an administrator is told in `docs/firestore.md`: calls, permissions, and what is left out of the indexes."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import oncetask_firestore
+from oncetask import OnceTask, TaskFilter, TaskManager
+from tests.asynchronous import asynchronous
+from tests.firestore.world import Faults, faulty, needs_server, new_project
+from tests.worker.test_recurring import Report
+from tests.worker.world import Job, Keyed
+
+DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "firestore.md").read_text(encoding="utf-8")
+ROW = re.compile(r"^\| `(\w+)` \|.*\| (`datastore\.[^|]*) \|$", re.MULTILINE)
+PERMISSION = re.compile(r"`datastore\.entities\.(\w+)`")
+NEEDED = {call: set(PERMISSION.findall(permissions)) for call, permissions in ROW.findall(DOCUMENTATION)}
+"""By call: the permissions that it needs, as Google's documentation says."""
+INDEXES = json.loads((Path(oncetask_firestore.__file__).parent / "firestore.indexes.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """The calls in the channel."""
+    with faulty(monkeypatch) as made:
+        yield made
+
+
+async def whole_life(project: str) -> None:
+    """Create, run, retry, renew, cancel, reset, count, list, pause, wait, tick, purge and delete."""
+    manager = TaskManager(f"firestore://{project}", poll_interval=0.05)
+    manager.register_task_handler(Job, lambda task: None, concurrency=5)
+
+    @manager.resource_key_handler(Keyed, lease_duration=0.3)
+    async def handle(tasks: list[OnceTask[Keyed]]) -> None:
+        await asyncio.sleep(0.2)  # two renewals
+
+    manager.register_task_handler(Report, lambda task: None)
+    await manager.create_tasks([Job(f"job {number}") for number in range(150)])
+    await manager.create_tasks([Keyed("b", "k"), Keyed("c", "k"), Job("cancelled"), Job("deleted")])
+    start = datetime.now(UTC).replace(microsecond=0)
+    await manager.create_task(Report("g", "FREQ=SECONDLY;COUNT=2", start, {}))
+    await manager.cancel_task("cancelled")
+    await manager.delete_task("deleted")
+    async with manager.running(), asyncio.timeout(30):
+        await manager.wait("job 0")
+        while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
+            await asyncio.sleep(0.05)
+    await manager.reset_task("job 0")
+    await manager.list_tasks()
+    await manager.close()
+    purging = TaskManager(f"firestore://{project}", keep_finished_for=timedelta(0), poll_interval=0.05)
+    purging.register_task_handler(Job, lambda task: None)
+    async with asyncio.timeout(30):
+        await purging.drain()
+    await purging.close()
+
+
+@needs_server
+@asynchronous
+async def test_the_documentation_names_every_call_and_the_permissions_of_its_writes(faults: Faults) -> None:
+    """No other call is made over a whole life of tasks, and each that is named is made."""
+    await whole_life(new_project())
+    writes = [write for name, request in faults.calls if name == "Commit" for write in request.writes]
+    made = {"delete" if write.delete else _how(write.current_document) for write in writes}
+
+    assert {name for name, _ in faults.calls} == set(NEEDED)
+    assert made == NEEDED["Commit"]
+    assert NEEDED["RunQuery"] == NEEDED["RunAggregationQuery"] == {"get", "list"}
+
+
+def _how(precondition: object) -> str:
+    """Return which permission a write under a precondition needs."""
+    return "update" if precondition.HasField("update_time") else "create"  # type: ignore[attr-defined]
+
+
+def test_the_documentation_names_no_permission_more_than_the_calls_need() -> None:
+    """The list for a role of one's own is that of the table."""
+    (listed,) = re.findall(r"^A role of your own needs (.*?)\.$", DOCUMENTATION, re.MULTILINE | re.DOTALL)
+
+    assert set(PERMISSION.findall(listed)) == set().union(*NEEDED.values())
+    assert listed.count("`datastore.") == len(set().union(*NEEDED.values()))
+
+
+@pytest.mark.parametrize("field", ["data", "result", "errors", "oncetaskPayload", "oncetaskResult", "oncetask"])
+def test_what_nobody_asks_by_is_in_no_index(field: str) -> None:
+    """Each value of an indexed map would be written into indexes of its own, and counted against their bounds."""
+    exempt = {(one["collectionGroup"], one["fieldPath"]) for one in INDEXES["fieldOverrides"] if not one["indexes"]}
+    composite = {part["fieldPath"].partition(".")[0] for one in INDEXES["indexes"] for part in one["fields"]}
+
+    assert ("onceTasks", field) in exempt
+    assert field not in composite
+
+
+def test_nothing_is_deleted_by_time() -> None:
+    """A policy would delete a task that was reset meanwhile; see the documentation."""
+    assert [one for one in INDEXES["fieldOverrides"] if one.get("ttl")] == []
