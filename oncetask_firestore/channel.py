@@ -9,6 +9,7 @@ from google.api_core import exceptions
 from google.cloud.firestore_v1 import AsyncClient
 
 from oncetask_firestore import messages
+from oncetask_firestore.clients import channel_of
 from oncetask_firestore.messages import Query
 from oncetask_firestore.store_time import StoreTime
 
@@ -20,19 +21,18 @@ class Channel:
     """A database, call by call; each raises what Google's clients raise.
 
     Args:
-        client: Firestore's client, of the running event loop: its channel and credentials are used.
+        client: Firestore's client: its address and credentials are used.
         time: Learns the server's time from every reply.
     """
 
     def __init__(self, client: AsyncClient, time: StoreTime) -> None:
         self._time = time
-        self._api = client._firestore_api  # noqa: SLF001 - the client shows its channel by no other way
-        self._database = str(client._database_string)  # noqa: SLF001 - nor its names
+        self._database = str(client._database_string)  # noqa: SLF001 - the client tells it by no other way
         self._parent = f"{self._database}/documents"
         metadata: Sequence[tuple[str, str]] = client._rpc_metadata  # noqa: SLF001 - nor its headers
         routed = f"database={quote(self._database, safe='')}"
         self._metadata = [*metadata, ("x-goog-request-params", routed)]
-        grpc = self._api.transport.grpc_channel
+        self._grpc = grpc = channel_of(client)
         self._commit = grpc.unary_unary(
             f"{SERVICE}Commit",
             request_serializer=messages.CommitRequest.SerializeToString,
@@ -56,7 +56,7 @@ class Channel:
 
     async def close(self) -> None:
         """Close the channel."""
-        await self._api.transport.close()
+        await self._grpc.close()
 
     def path(self, collection: str, name: str) -> str:
         """Return the full name of a document."""

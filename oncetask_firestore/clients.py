@@ -7,10 +7,18 @@ from typing import Any, Final
 
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore_v1 import AsyncClient
+from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
+from grpc import aio
 
 from oncetask_core.errors import ConfigurationError
 
 EMULATOR: Final = "FIRESTORE_EMULATOR_HOST"
+_OPTIONS: Final = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
 _ADDRESS = re.compile(r"[^/\s]+:\d+")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.:-]*")
 _DATABASE = re.compile(r"\(default\)|[a-z0-9-]+")
@@ -78,6 +86,17 @@ def new_client(options: Mapping[str, Any]) -> AsyncClient:
             remedy="Name the project, as in firestore://shop. Run `gcloud auth application-default login`, or set "
             f"GOOGLE_APPLICATION_CREDENTIALS to a key file; for an emulator set {EMULATOR} to its host:port.",
         ) from error
+
+
+def channel_of(client: AsyncClient) -> aio.Channel:
+    """Return a channel of our own to where a client talks to, with its credentials.
+
+    The client's own tries a server that was away for minutes again after two more.
+    """
+    if client._emulator_host is not None:  # noqa: SLF001 - the client tells it by no other way
+        return aio.insecure_channel(client._emulator_host, options=_OPTIONS)  # noqa: SLF001
+    target, credentials = client._target, client._credentials  # noqa: SLF001
+    return FirestoreGrpcAsyncIOTransport.create_channel(target, credentials=credentials, options=_OPTIONS)
 
 
 def name_of(client: AsyncClient) -> str:

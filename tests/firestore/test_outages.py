@@ -1,6 +1,7 @@
 """An emulator that pauses, is not up yet, or comes back empty: no worker ends, and nothing is doubled."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -10,8 +11,9 @@ import pytest
 
 from oncetask import OnceTask, Outcome, TaskFilter, TaskManager
 from oncetask_core.errors import StoreUnavailableError
+from oncetask_firestore import FirestoreStore
 from tests.asynchronous import asynchronous
-from tests.firestore.world import needs_server, new_project
+from tests.firestore.world import needs_server, new_project, opened
 from tests.worker.world import Job, Keyed
 from tools.servers import Server, running_firestore
 
@@ -21,6 +23,8 @@ ENOUGH = 60.0
 PAUSE = float(os.environ.get("ONCETASK_PAUSE_SECONDS", "1.5"))
 """How long the emulator does nothing; calls give up after `CALL`."""
 CALL = PAUSE / 3
+OUTAGE = float(os.environ.get("ONCETASK_OUTAGE_SECONDS", "0"))
+"""How long the emulator is away before it is looked how soon calls are served again."""
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +126,28 @@ async def test_an_emulator_that_is_down_at_the_start_is_waited_for(
     waiting = [record.getMessage() for record in caplog.records if "is not there yet" in record.getMessage()]
     assert len(waiting) == 1
     assert emulator.url in waiting[0]
+
+
+@pytest.mark.skipif(OUTAGE == 0, reason="an outage of a minute is for the long test")
+@asynchronous
+async def test_a_long_outage_is_over_soon_after_its_end(emulator: Server) -> None:
+    """A connection that failed for a minute is tried again within seconds."""
+    async with opened(new_project()) as store:
+        await asyncio.to_thread(emulator.stop, immediate=True)
+        calls = asyncio.create_task(asked_until_served(store))
+        await asyncio.sleep(OUTAGE)
+        assert not calls.done()
+        await asyncio.to_thread(emulator.start)
+        async with asyncio.timeout(10):
+            await calls
+
+
+async def asked_until_served(store: FirestoreStore) -> None:
+    """Read something until it is read."""
+    while True:
+        with contextlib.suppress(StoreUnavailableError):
+            await store.get(["a"])
+            return
 
 
 @asynchronous
