@@ -4,15 +4,17 @@
     python -m tools.coverage_floors compare     compares what the last run recorded
 
 The pure modules have every branch covered; `[tool.oncetask.coverage]` in `pyproject.toml` holds the other floors,
-in percent, by the path of a file or folder. A folder's floor is that of all its files together.
+in percent, by the path of a file or folder. A folder's floor is that of all its files together. The floors in
+`[tool.oncetask.coverage_on_servers]` are asked where the environment names the server that they need.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tools.commands import ToolError, guarded, run
 from tools.project import BUILD, ROOT, settings
@@ -46,6 +48,15 @@ def below_floor(measured: Mapping[str, Measured], floors: Mapping[str, float]) -
         elif whole.percent < floor:
             missing = ", ".join(f"{name} ({found.missing})" for name, found in files.items() if found.missing)
             yield f"{path}: {whole.percent:.1f} % covered; the floor is {floor:.0f} %; missing: {missing}"
+
+
+def floors_on_servers(
+    table: Mapping[str, Mapping[str, Any]], variables: Mapping[str, str]
+) -> tuple[dict[str, float], list[str]]:
+    """Return the floors of stores whose servers the environment names, and a message for each of the others."""
+    asked = {path: row["floor"] for path, row in table.items() if variables.get(row["server"])}
+    left = [f"{path}: not asked, {row['server']} names no server" for path, row in table.items() if path not in asked]
+    return asked, left
 
 
 def read(report: Path) -> dict[str, Measured]:
@@ -85,8 +96,9 @@ def main() -> int:
         return code
     subprocess.run([sys.executable, "-m", "coverage", "json", "-q", "-o", REPORT], cwd=ROOT, check=True)
     pure = dict.fromkeys(pure_paths(ROOT, rules_of(ROOT)), PURE_FLOOR)
-    found = list(below_floor(read(REPORT), {**pure, **settings()["coverage"]}))
-    print(*found, sep="\n")
+    served, left = floors_on_servers(settings()["coverage_on_servers"], os.environ)
+    found = list(below_floor(read(REPORT), {**pure, **settings()["coverage"], **served}))
+    print(*found, *left, sep="\n")
     print(f"coverage: {len(found)} below their floor" if found else "coverage: every floor is reached")
     return 1 if found else 0
 

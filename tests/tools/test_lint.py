@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.coverage_floors import Measured, below_floor
+from tools.coverage_floors import Measured, below_floor, floors_on_servers
 from tools.sizes import oversized
 from tools.text import dead_links, faults
 
@@ -83,3 +83,13 @@ def test_a_floor_that_is_not_reached_is_reported() -> None:
         "core/b/d.py: 0.0 % covered; the floor is 1 %; missing: core/b/d.py (1)",
         "core/gone.py: no file was measured",
     ]
+
+
+def test_the_floor_of_a_store_without_its_server_is_not_asked_and_said() -> None:
+    """A machine without a server covers nothing of its store."""
+    table = {"here": {"floor": 90, "server": "HERE"}, "gone": {"floor": 90, "server": "GONE"}}
+
+    asked, left = floors_on_servers(table, {"HERE": "127.0.0.1:1", "GONE": ""})
+
+    assert asked == {"here": 90}
+    assert left == ["gone: not asked, GONE names no server"]
