@@ -34,14 +34,14 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
 async def whole_life(project: str) -> None:
     """Create, run, retry, renew, cancel, reset, count, list, pause, wait, tick, purge and delete."""
     manager = TaskManager(f"firestore://{project}", poll_interval=0.05)
-    manager.register_task_handler(Job, lambda task: None, concurrency=5)
+    manager.register_task_handler(Job, lambda task: None, concurrency=2)
 
     @manager.resource_key_handler(Keyed, lease_duration=0.3)
     async def handle(tasks: list[OnceTask[Keyed]]) -> None:
         await asyncio.sleep(0.2)  # two renewals
 
     manager.register_task_handler(Report, lambda task: None)
-    await manager.create_tasks([Job(f"job {number}") for number in range(150)])
+    await manager.create_tasks([Job(f"job {number}") for number in range(5)])
     await manager.create_tasks([Keyed("b", "k"), Keyed("c", "k"), Job("cancelled"), Job("deleted")])
     start = datetime.now(UTC).replace(microsecond=0)
     await manager.create_task(Report("g", "FREQ=SECONDLY;COUNT=2", start, {}))

@@ -20,7 +20,8 @@ from tools.servers import Server, running_firestore
 pytestmark = [needs_server, pytest.mark.alone]
 
 ENOUGH = 60.0
-PAUSE = float(os.environ.get("ONCETASK_PAUSE_SECONDS", "1.5"))
+TASKS = 20
+PAUSE = float(os.environ.get("ONCETASK_PAUSE_SECONDS", "1"))
 """How long the emulator does nothing; calls give up after `CALL`."""
 CALL = PAUSE / 3
 OUTAGE = float(os.environ.get("ONCETASK_OUTAGE_SECONDS", "0"))
@@ -78,8 +79,8 @@ async def test_a_pause_loses_and_doubles_nothing(
     monkeypatch.setattr("oncetask_firestore.channel.CALL_SECONDS", CALL)
     manager = TaskManager(f"firestore://{new_project()}", poll_interval=0.1)
     seen = Seen(manager, lease=lease)
-    await manager.create_tasks([Job(f"j{number}") for number in range(100)])
-    await manager.create_tasks([Keyed(f"k{number}", f"key {number % 3}") for number in range(30)])
+    await manager.create_tasks([Job(f"j{number}") for number in range(TASKS)])
+    await manager.create_tasks([Keyed(f"k{number}", f"key {number % 3}") for number in range(TASKS)])
     async with manager.running():
         await seen.began.wait()
         emulator.pause()
@@ -91,7 +92,7 @@ async def test_a_pause_loses_and_doubles_nothing(
     tasks = (await manager.list_tasks(limit=1000)).tasks
     await manager.close()
 
-    assert len(tasks) == 130
+    assert len(tasks) == 2 * TASKS
     assert {task.outcome for task in tasks} == {Outcome.COMPLETED}
     assert seen.completed == {task.id: 1 for task in tasks}
     if lease > PAUSE:
@@ -158,7 +159,7 @@ async def test_an_emulator_that_comes_back_empty_ends_no_worker(
     monkeypatch.setattr("oncetask_firestore.database.PATIENCE_SECONDS", 0.2)
     manager = TaskManager(f"firestore://{new_project()}", poll_interval=0.1)
     seen = Seen(manager, lease=ENOUGH)
-    await manager.create_tasks([Job(f"before {number}") for number in range(300)])
+    await manager.create_tasks([Job(f"before {number}") for number in range(5 * TASKS)])
     async with manager.running():
         await seen.began.wait()
         await asyncio.to_thread(emulator.restart, immediate=True)

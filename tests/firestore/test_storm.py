@@ -20,7 +20,7 @@ from tests.worker.world import Job, Keyed
 
 pytestmark = [needs_server, pytest.mark.timeout(300)]
 
-TASKS = int(os.environ.get("ONCETASK_STORM", "40"))
+TASKS = int(os.environ.get("ONCETASK_STORM", "30"))
 """How many tasks without a key, and as many with one."""
 FAILING = range(0, TASKS, 10)
 ENOUGH = 240.0

@@ -41,7 +41,7 @@ RULES = KindRules()
 
 async def many(store: FirestoreStore) -> None:
     """Insert more than a claim reads, and leave a trace of an instance that ended long ago."""
-    await store.insert([a_task(f"{number:03}") for number in range(120)])
+    await store.insert([a_task(f"{number:03}") for number in range(101)])
     async with looking(project_of(store)) as client:
         await client.collection("onceTaskWorkers").document("dead").set({"env": DEFAULT_ENV, "seen": 0})
 

@@ -1,6 +1,5 @@
 """What the tests with worker processes are given."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,8 @@ from tests.mariadb import world as mariadb
 from tests.mariadb.world import Databases
 from tests.postgresql import world as postgresql
 from tests.postgresql.world import Schemas
+from tests.processes.stores import long_only
 
-IS_LONG = os.environ.get("ONCETASK_EFFORT") == "long"
-long_only = pytest.mark.skipif(not IS_LONG, reason="one store is enough for the gate; the long test takes all")
 STORES = [
     pytest.param("sqlite", marks=long_only),
     pytest.param("postgresql", marks=[long_only, postgresql.needs_server]),

@@ -9,12 +9,15 @@ import pytest
 
 from oncetask import OnceTask, Outcome, TaskManager
 from tests.firestore.world import needs_server
+from tests.processes.stores import long_only
 from tests.worker.world import Job
 
 pytestmark = pytest.mark.alone
 
 LEASE = 0.4
-on_two_stores = pytest.mark.parametrize("url", ["sqlite", pytest.param("firestore", marks=needs_server)], indirect=True)
+on_two_stores = pytest.mark.parametrize(
+    "url", ["sqlite", pytest.param("firestore", marks=[long_only, needs_server])], indirect=True
+)
 
 
 @on_two_stores
