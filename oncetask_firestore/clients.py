@@ -59,8 +59,8 @@ def options_of(client: AsyncClient) -> dict[str, Any]:
     return {
         "project": client.project,
         "database": client._database,  # noqa: SLF001 - the client tells it by no other way
-        "credentials": client._credentials,  # noqa: SLF001
-        "client_options": client._client_options,  # noqa: SLF001
+        "credentials": client._credentials,  # noqa: SLF001 - a client cannot be copied by other means
+        "client_options": client._client_options,  # noqa: SLF001 - nor its options be asked for
     }
 
 
@@ -93,14 +93,15 @@ def channel_of(client: AsyncClient) -> aio.Channel:
 
     The client's own tries a server that was away for minutes again after two more.
     """
-    if client._emulator_host is not None:  # noqa: SLF001 - the client tells it by no other way
-        return aio.insecure_channel(client._emulator_host, options=_OPTIONS)  # noqa: SLF001
-    target, credentials = client._target, client._credentials  # noqa: SLF001
+    emulator = client._emulator_host  # noqa: SLF001 - the client tells it by no other way
+    if emulator is not None:
+        return aio.insecure_channel(emulator, options=_OPTIONS)
+    target, credentials = client._target, client._credentials  # noqa: SLF001 - nor where it goes, and as whom
     return FirestoreGrpcAsyncIOTransport.create_channel(target, credentials=credentials, options=_OPTIONS)
 
 
 def name_of(client: AsyncClient) -> str:
     """Return how the database of a client is called in messages."""
-    name = f"Firestore (project {client.project!r}, database {client._database!r}"  # noqa: SLF001
-    emulator = client._emulator_host  # noqa: SLF001
+    database, emulator = client._database, client._emulator_host  # noqa: SLF001 - the client tells them by no other way
+    name = f"Firestore (project {client.project!r}, database {database!r}"
     return f"{name})" if emulator is None else f"{name}, emulator {emulator} of {EMULATOR})"

@@ -1,7 +1,7 @@
 """What a new user meets: each error names the value, the rule and the way out, and nothing was written."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import google.auth
@@ -48,8 +48,8 @@ class TestSettings:
         """With the ways to get some, for the service and for an emulator."""
 
         def default(*_: object, **__: object) -> NoReturn:
-            error: Exception = DefaultCredentialsError("Your credentials were not found.")  # type: ignore[no-untyped-call]
-            raise error
+            missing: Callable[[str], Exception] = DefaultCredentialsError
+            raise missing("Your credentials were not found.")
 
         monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
         monkeypatch.setattr(google.auth, "default", default)

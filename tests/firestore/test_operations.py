@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,9 +75,9 @@ async def test_the_documentation_names_every_call_and_the_permissions_of_its_wri
     assert NEEDED["RunQuery"] == NEEDED["RunAggregationQuery"] == {"get", "list"}
 
 
-def _how(precondition: object) -> str:
+def _how(precondition: Any) -> str:
     """Return which permission a write under a precondition needs."""
-    return "update" if precondition.HasField("update_time") else "create"  # type: ignore[attr-defined]
+    return "update" if precondition.HasField("update_time") else "create"
 
 
 def test_the_documentation_names_no_permission_more_than_the_calls_need() -> None:
