@@ -6,15 +6,24 @@ from pathlib import Path
 import pytest
 
 from tests.firestore.world import needs_server, new_project
+from tests.processes.stores import long_only
 from tests.races.racing import SECONDS, Held, check_is_caught, check_no_overlap, check_nothing_is_held, run_race
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(180), needs_server]
 
 
-@pytest.mark.parametrize(("keys", "variant"), [(1, "any head"), (3, "groups")])
-def test_no_two_processes_ever_hold_one_key(keys: int, variant: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("keys", "variant", "options"),
+    [
+        (1, "any head", ""),
+        (3, "groups", ""),
+        pytest.param(3, "any head", "", marks=long_only),
+        pytest.param(1, "any head", "?shared_with_go=true", marks=long_only),
+    ],
+)
+def test_no_two_processes_ever_hold_one_key(keys: int, variant: str, tmp_path: Path, *, options: str) -> None:
     """Whichever tasks of a key they race for, and while others cancel, reset, move, delete and create its tasks."""
-    url = f"firestore://{new_project()}"
+    url = f"firestore://{new_project()}{options}"
     held = run_race(url, tmp_path, seconds=SECONDS, variant=f"{variant}, administered, long hold", keys=keys)
 
     check_no_overlap(held, keys=keys, least=3)  # a cold emulator serves sixteen processes slowly
