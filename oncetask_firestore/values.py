@@ -22,6 +22,8 @@ HIGHEST_INT = 2**63 - 1
 MAX_DEPTH = 18
 """Firestore nests 20 deep, the document and the field included."""
 MAX_KEY_BYTES = 1500
+LONG = 100_000
+"""Characters of a result that are not kept twice: a payload, which Go has to read, takes half of the document."""
 UNSTORABLE = "json"
 """The one key of a map that stands for what Firestore cannot hold: the JSON text."""
 _RESERVED = re.compile("__.*__", re.DOTALL)
@@ -39,13 +41,14 @@ def payload_value(text: str) -> object:
 
 
 def result_value(text: str | None) -> object:
-    """Return what `result` holds."""
+    """Return what `result` holds: null for a long text that would stand beside its value."""
     if text is None:
         return None
     try:
-        return _checked(json.loads(text), MAX_DEPTH)
+        value = _checked(json.loads(text), MAX_DEPTH)
     except (ValueError, RecursionError):
-        return {UNSTORABLE: text}
+        value = {UNSTORABLE: text}
+    return None if len(text) > LONG and kept_text(text, value) is not None else value
 
 
 def _storable(text: str) -> object:

@@ -1,6 +1,7 @@
 """Documents have a bound of 1 MiB, and requests one of their own: who meets it is named, and holds up nobody."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,14 +10,16 @@ import msgspec
 import pytest
 
 from oncetask import EventName, OnceTask, Outcome, TaskEvent, TaskFilter, TaskManager
+from oncetask_core.decisions import KindRules, Success, conclude
 from oncetask_core.env import DEFAULT_ENV
 from oncetask_core.errors import StoreError
 from oncetask_core.task import NewTask
+from oncetask_core.transition import Atom, Verdict
 from oncetask_firestore import FirestoreStore
 from oncetask_firestore.texts import HIDDEN
 from tests.asynchronous import asynchronous
 from tests.firestore import golang
-from tests.firestore.test_claiming import new
+from tests.firestore.test_claiming import a_claim, new
 from tests.firestore.world import Faults, documents, faulty, needs_server, new_project, opened, put
 from tests.worker.world import Job
 
@@ -70,9 +73,30 @@ async def test_many_large_tasks_are_created_in_several_commits(faults: Faults) -
 
 
 @asynchronous
+async def test_payload_and_result_of_their_bounds_fit_into_a_document() -> None:
+    """In forms that a Firestore value loses; each is read back as it was written."""
+    project = new_project()
+    async with opened(project) as store:
+        result = large("any", LARGE).payload
+        await store.insert([large("a", LARGE)])
+        (task,) = (await store.claim(a_claim("lease", 1))).tasks
+        (answer,) = await store.apply([Atom((conclude(task, Success(result), KindRules(), chance=0.0),))])
+        ended = (await store.get(["a"])).tasks["a"]
+        stored = (await documents(project))["a"]
+
+    assert answer.verdict is Verdict.APPLIED
+    assert (ended.payload, ended.result) == (result, result)
+    assert stored["data"] == json.loads(result)
+    assert (stored["result"], stored["oncetaskResult"]) == (None, result)
+
+
+@asynchronous
 async def test_a_result_that_has_no_room_ends_its_task_and_holds_up_no_other() -> None:
-    """Payload and result are each within their bounds; together they are too much for a document."""
-    manager = TaskManager(FirestoreStore(project=new_project()), poll_interval=0.1)
+    """A Go worker may have created the task with a payload that none of ours has."""
+    project = new_project()
+    fields = golang.created("large", datetime.now(UTC), type=Job.kind, env=DEFAULT_ENV)
+    await put(project, "large", fields | {"data": {"name": "large", "value": "x" * (ROOM - LARGE)}})
+    manager = TaskManager(FirestoreStore(project=project), poll_interval=0.1)
     half = "x" * (LARGE // 2)
     runs: Counter[str] = Counter()
 
@@ -81,7 +105,7 @@ async def test_a_result_that_has_no_room_ends_its_task_and_holds_up_no_other() -
         runs[task.id] += 1
         return {"b": half, "a": half} if task.id == "large" else "small"
 
-    await manager.create_tasks([Job("large", {"b": half, "a": half}), Job("beside it")])
+    await manager.create_task(Job("beside it"))
     async with manager.running(), asyncio.timeout(10):
         while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
             await asyncio.sleep(0.05)
