@@ -3,6 +3,9 @@
 No query of Firestore can name its own now, so a claim has to. Every reply carries the server's time of the read or
 commit, which lies between the call and its reply. While the host's clock fits into that, it is taken as it is; else it
 is moved as little as needed. So hosts whose clocks are wrong agree with the server up to the time of a round trip.
+
+The host's clock is read once; from then on its steady seconds count. A clock that is set while a worker runs would
+otherwise end the leases of others, or start tomorrow's tasks, before the next reply could tell.
 """
 
 import threading
@@ -32,6 +35,7 @@ class StoreTime:
     def __init__(self, clock: Clock | None, *, host: Clock | None = None) -> None:
         self._clock = clock
         self._host = SystemClock() if host is None else host
+        self._begun, self._began_at = self._host.now(), self._host.monotonic()
         self._correction = timedelta(0)
         self._learnt: float | None = None
         self._latest: datetime | None = None
@@ -41,13 +45,13 @@ class StoreTime:
     def now(self) -> datetime:
         """Return the time."""
         with self._lock:
-            reading = self._host.now() + self._correction if self._clock is None else self._clock.now()
+            reading = self.host_now() + self._correction if self._clock is None else self._clock.now()
             self._latest = reading if self._latest is None else max(self._latest, reading)
             return self._latest
 
     def host_now(self) -> datetime:
-        """Return what the clock of this machine says."""
-        return self._host.now()
+        """Return what the clock of this machine said at first, and what has gone by since."""
+        return self._begun + timedelta(seconds=self._host.monotonic() - self._began_at)
 
     def observe(self, sent: datetime, received: datetime, *, server: datetime) -> None:
         """Learn from a round trip: when it began and ended by this machine's clock, and the server's time in it."""
@@ -79,6 +83,6 @@ class StoreTime:
     def numbers(self, count: int) -> int:
         """Return the first of as many rising numbers, above all that this instance gave before."""
         with self._lock:
-            first = max(to_micros(self._host.now() + self._correction) * 1000, self._number)
+            first = max(to_micros(self.host_now() + self._correction) * 1000, self._number)
             self._number = first + count
             return first

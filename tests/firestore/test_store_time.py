@@ -13,12 +13,22 @@ SECOND = timedelta(seconds=1)
 Observe = Callable[[timedelta, timedelta], None]
 
 
+class SettableClock(VirtualClock):
+    """A clock that somebody sets, without time going by."""
+
+    step = timedelta(0)
+
+    def now(self) -> datetime:
+        """Return what the clock says."""
+        return super().now() + self.step
+
+
 class Host:
     """A machine whose clock differs from the server's."""
 
     def __init__(self, error: timedelta) -> None:
         self.server = START
-        self.clock = VirtualClock(START + error)
+        self.clock = SettableClock(START + error)
         self.time = StoreTime(None, host=self.clock)
 
     def passes(self, by: timedelta) -> None:
@@ -28,11 +38,11 @@ class Host:
 
     def round_trip(self, there: timedelta, back: timedelta) -> None:
         """Ask the server something."""
-        sent = self.clock.now()
+        sent = self.time.host_now()
         self.passes(there)
         answered = self.server
         self.passes(back)
-        self.time.observe(sent, self.clock.now(), server=answered)
+        self.time.observe(sent, self.time.host_now(), server=answered)
 
     def error(self) -> timedelta:
         """Return how far the store's time is from the server's."""
@@ -68,6 +78,20 @@ def test_quicker_round_trips_make_it_better_and_slow_ones_no_worse() -> None:
 
     assert abs(exact) <= SECOND / 100 + MARGIN
     assert host.error() == exact
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1)])
+def test_a_clock_that_is_set_while_a_worker_runs_changes_nothing(step: timedelta) -> None:
+    """The leases of others do not end by it, and what is due tomorrow does not begin."""
+    host = Host(timedelta(minutes=5))
+    host.round_trip(SECOND / 10, SECOND / 10)
+    host.clock.step = step
+    between = host.error()
+    host.round_trip(SECOND / 10, SECOND / 10)
+
+    assert abs(between) <= SECOND / 10 + MARGIN
+    assert abs(host.error()) <= SECOND / 10 + MARGIN
+    assert host.time.numbers(1) < (START.timestamp() + 60) * 10**9
 
 
 def test_it_never_runs_backwards() -> None:
