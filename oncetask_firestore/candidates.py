@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from oncetask_core.claims import claim_order, is_due
 from oncetask_core.seats import rightful_head, successors
 from oncetask_core.task import OnceTask
+from oncetask_firestore import messages
 from oncetask_firestore.database import TASKS, Database, Raw, UnwritableError, Write
 from oncetask_firestore.extras import EXTRAS, SUSPECT
 from oncetask_firestore.fleet import Fleet
@@ -31,6 +32,8 @@ PAGE: Final = 100
 SOON: Final = 10
 """How many of the next tasks are looked at for their exact time."""
 LINES_AT_ONCE: Final = 8
+NEARLY_FULL: Final = 300_000
+"""Bytes on the wire from which on a document may have the 1 MiB that Firestore counts, eight for each int."""
 SUSPECTS: Final = 300
 """How many suspects are looked at; they are few, and no index keeps them in order."""
 JUMP: Final = 5
@@ -251,11 +254,17 @@ class Candidates:
             aside = {"aside": fault.reason, "waitUntil": fault.raw.fields.get("waitUntil"), "write": mark}
             await self._hide(fault, {EXTRAS: aside | {"before": fault.raw.fields.get(EXTRAS)}}, mark=mark)
 
-    async def set_aside_full(self, unit: Unit, reason: str) -> None:
-        """Hide a document that has no room for a lease; nothing is written into it but a time of the same length."""
-        self.took(unit)
+    async def set_aside_full(self, unit: Unit, error: UnwritableError) -> None:
+        """Hide a document that has no room for a lease; nothing is written into it but a time of the same length.
+
+        Raises:
+            UnwritableError: It has room: whatever else Firestore has against the lease is no fault of the document.
+        """
         (one,) = unit.members
-        await self._hide(Fault(one.raw, one.task.id, reason), {}, mark=new_mark())
+        if messages.size_of(one.raw.fields) < NEARLY_FULL:
+            raise error
+        self.took(unit)
+        await self._hide(Fault(one.raw, one.task.id, str(error)), {}, mark=new_mark())
 
     async def _hide(self, fault: Fault, beside: Mapping[str, object], *, mark: str) -> None:
         fields = {"waitUntil": HIDDEN, **beside}

@@ -223,7 +223,7 @@ class _Claiming:
         if unit.line is not None and len(unit.members) > 1:
             alone = Unit(unit.members[:1], unit.line._replace(followers=()))
             return await self._commit(candidates, [alone])
-        await candidates.set_aside_full(unit, str(error))
+        await candidates.set_aside_full(unit, error)
         return []
 
     async def _unchanged(self, units: Sequence[Unit]) -> list[Unit]:

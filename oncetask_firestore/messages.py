@@ -123,6 +123,13 @@ def _set_items(message: Any, values: Iterable[object]) -> None:
         set_value(message.values.add(), value)
 
 
+def size_of(values: Mapping[str, object]) -> int:
+    """Return how many bytes a document with these values takes on the wire."""
+    message = Document()
+    set_fields(message, values)
+    return int(message.ByteSize())
+
+
 def fields_of(message: Any) -> dict[str, Any]:
     """Return the values of a message that has fields."""
     return {name: value_of(value) for name, value in message.fields.items()}

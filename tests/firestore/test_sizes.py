@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import grpc
 import msgspec
 import pytest
 
@@ -118,6 +119,20 @@ async def test_a_result_that_has_no_room_ends_its_task_and_holds_up_no_other() -
     assert tasks["large"].outcome is Outcome.FAILED
     for words in ("could not be stored", "'large'", "1 MiB", "pass a reference"):
         assert words in tasks["large"].errors[-1].error
+
+
+@asynchronous
+async def test_a_document_with_room_is_not_blamed(faults: Faults) -> None:
+    """Whatever else Firestore has against a claim is an error of the claim: no task is hidden for it."""
+    project = new_project()
+    async with opened(project) as store:
+        await store.insert([new("a"), new("b")])
+        before = await documents(project)
+        faults.before = lambda name, _request: grpc.StatusCode.INVALID_ARGUMENT if name == "Commit" else None
+        with pytest.raises(StoreError, match="made up by the test"):
+            await store.claim(a_claim("lease", 5))
+
+    assert await documents(project) == before
 
 
 @pytest.mark.parametrize("key", ["", "k"])
