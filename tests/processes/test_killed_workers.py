@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 ROUNDS = int(os.environ.get("ONCETASK_KILLS", "1"))
 """How often a process is killed and another one stopped."""
-TASKS = 60 * ROUNDS
+TASKS = 40
+"""How many tasks with a key, and as many without one, are created before each signal, so that handlers run."""
 KEYS = 4
 
 
@@ -37,12 +38,12 @@ def test_nothing_is_lost_or_doubled_whatever_happens_to_processes(url: str, tmp_
 
     async def scenario(workers: Workers) -> Sequence[OnceTask[object]]:
         manager = TaskManager(url)
-        await manager.create_tasks([Job(f"j{number}") for number in range(TASKS)])
-        await manager.create_tasks([Keyed(f"k{number}", f"key {number % KEYS}") for number in range(TASKS)])
-        for _ in range(ROUNDS):
-            await workers.kill_one()
-            await workers.stop_one()
-            await manager.create_tasks([Job(f"after {len(workers.ended)}"), Keyed(f"behind {len(workers.ended)}")])
+        for turn in range(ROUNDS):
+            for signal_one in (workers.kill_one, workers.stop_one):
+                names = [f"{turn} {signal_one.__name__} {number}" for number in range(TASKS)]
+                await manager.create_tasks([Job(f"job {name}") for name in names])
+                await manager.create_tasks([Keyed(name, f"key {place % KEYS}") for place, name in enumerate(names)])
+                await signal_one()
         async with asyncio.timeout(ENOUGH):
             while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
                 await asyncio.sleep(0.1)
@@ -55,7 +56,7 @@ def test_nothing_is_lost_or_doubled_whatever_happens_to_processes(url: str, tmp_
         tasks = asyncio.run(scenario(workers))
         entries = Ledger(ledger).entries()
 
-        assert len(tasks) == 2 * TASKS + 2 * ROUNDS
+        assert len(tasks) == 4 * TASKS * ROUNDS
         assert (len(workers.ended), len(workers.stopped)) == (ROUNDS, ROUNDS)
         check_ledger(tasks, entries)
         assert overlaps(tasks, entries, workers) == []
