@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 ROUNDS = int(os.environ.get("ONCETASK_KILLS", "1"))
 """How often a process is killed and another one stopped."""
-TASKS = 40
+TASKS = 25
 """How many tasks with a key, and as many without one, are created before each signal, so that handlers run."""
 KEYS = 4
 
