@@ -123,6 +123,7 @@ async def test_a_malformed_document_that_is_full_is_set_aside() -> None:
         assert stored == full | {"waitUntil": HIDDEN}
         assert (answer.created, answer.kind) == (False, "kind")
         assert list((await store.get(["full"])).unreadable) == ["full"]
+        await put(project_of(store), "full", full | {"attempts": 3})  # mended, as its owner would
 
 
 @asynchronous
