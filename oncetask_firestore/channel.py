@@ -1,6 +1,6 @@
 """The calls to one database over the channel of a client."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -11,6 +11,7 @@ from google.cloud.firestore_v1 import AsyncClient
 from oncetask_firestore import messages
 from oncetask_firestore.messages import Query
 from oncetask_firestore.store_time import StoreTime
+from oncetask_firestore.usage import Usage
 
 SERVICE: Final = "/google.firestore.v1.Firestore/"
 CALL_SECONDS: Final = 10.0
@@ -22,10 +23,12 @@ class Channel:
     Args:
         client: Firestore's client, of the running event loop: its channel and credentials are used.
         time: Learns the server's time from every reply.
+        usage: Counts what is asked.
     """
 
-    def __init__(self, client: AsyncClient, time: StoreTime) -> None:
+    def __init__(self, client: AsyncClient, time: StoreTime, usage: Usage) -> None:
         self._time = time
+        self._usage = usage
         self._api = client._firestore_api  # noqa: SLF001 - the client shows its channel by no other way
         self._database = str(client._database_string)  # noqa: SLF001 - nor its names
         self._parent = f"{self._database}/documents"
@@ -62,28 +65,35 @@ class Channel:
         """Return the full name of a document."""
         return f"{self._parent}/{collection}/{name}"
 
-    async def commit(self, writes: Iterable[Any]) -> list[Any]:
+    async def commit(self, writes: Sequence[Any]) -> list[Any]:
         """Write all or nothing; return the times of update."""
         request = messages.CommitRequest(database=self._database, writes=writes)
         sent = self._time.host_now()
         try:
             reply = await self._commit(request, timeout=CALL_SECONDS, metadata=self._metadata)
         except Exception as error:
+            self._usage.was_refused(writes)
             raise _known(error) from error
         self._observe(sent, reply.commit_time)
+        deletes = sum(bool(write.delete) for write in writes)
+        self._usage.committed(writes=len(writes) - deletes, deletes=deletes)
         return [result.update_time for result in reply.write_results]
 
-    async def get(self, collection: str, names: Iterable[str]) -> list[Any]:
+    async def get(self, collection: str, names: Collection[str]) -> list[Any]:
         """Return the documents that exist."""
         request = messages.BatchGetRequest(database=self._database)
         request.documents.extend(self.path(collection, name) for name in names)
-        return [reply.found async for reply in self._stream(self._get, request) if reply.HasField("found")]
+        found = [reply.found async for reply in self._stream(self._get, request) if reply.HasField("found")]
+        self._usage.got(names)
+        return found
 
     async def find(self, query: Query) -> list[Any]:
         """Return the documents that a query finds."""
         request = messages.RunQueryRequest(parent=self._parent)
         query.write_into(request.structured_query)
-        return [reply.document async for reply in self._stream(self._query, request) if reply.HasField("document")]
+        found = [reply.document async for reply in self._stream(self._query, request) if reply.HasField("document")]
+        self._usage.found(found)
+        return found
 
     async def count(self, query: Query) -> int:
         """Return how many documents a query finds."""
@@ -92,7 +102,9 @@ class Channel:
         query.write_into(asked.structured_query)
         asked.aggregations.add(alias="count").count.SetInParent()
         replies = [reply.result async for reply in self._stream(self._aggregate, request) if reply.HasField("result")]
-        return sum(reply.aggregate_fields["count"].integer_value for reply in replies)
+        number: int = sum(reply.aggregate_fields["count"].integer_value for reply in replies)
+        self._usage.counted(number)
+        return number
 
     async def _stream(self, call: Any, request: Any) -> AsyncIterator[Any]:
         sent: datetime | None = self._time.host_now()

@@ -1,7 +1,9 @@
 """Claiming: candidates are read outside of any transaction, and taken by commits under the times that were read."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from oncetask_core.claims import Claim, claim_order, leased
@@ -13,10 +15,10 @@ from oncetask_core.transition import Atom
 from oncetask_firestore.applying import apply, halves
 from oncetask_firestore.candidates import Candidates, Unit
 from oncetask_firestore.database import LOCKS, Database, Raw, Write
-from oncetask_firestore.fleet import Fleet
-from oncetask_firestore.keys import Key, is_leased_beside, lock_name
+from oncetask_firestore.fleet import PATIENCE_SECONDS, Fleet
+from oncetask_firestore.keys import Key, leased_beside, lock_name
 from oncetask_firestore.memory import Memory
-from oncetask_firestore.place import Place, new_mark
+from oncetask_firestore.place import Place, Stored, new_mark
 from oncetask_firestore.renewing import held_by
 
 Task = OnceTask[object]
@@ -70,34 +72,56 @@ class _Claiming:
         Raises:
             _RepeatedError: The lease holds tasks already.
         """
-        await self._check_repeated()
+        self._held = asyncio.ensure_future(held_by(self._database, self._place, [self._claim.lease_uid]))
+        self._held.add_done_callback(lambda held: held.cancelled() or held.exception())  # what else fails may be first
+        try:
+            return await self._run()
+        finally:
+            self._held.cancel()
+
+    async def _run(self) -> Claimed:
+        if not self._place.time.is_known:
+            await self._check_first()
         self._place.time.check()
         self._now = self._place.time.now()
         kinds = {kind: self._candidates(kind) for kind in self._claim.slots}
         tasks = await self._suspect(kinds) if self._claim.suspects else await self._ordinary(kinds)
+        await self._check_first()
         if self._place.shared_with_go:
             given_back = await self._given_back(tasks)
             tasks = [task for task in tasks if task.id not in given_back]
         unreadable = {task_id: reason for one in kinds.values() for task_id, reason in one.unreadable.items()}
-        times = [await candidates.next_due() for candidates in kinds.values()]
-        due = min((time for time in times if time is not None), default=None)
+        due = min([time async for time in self._next_due(kinds)], default=None)
         return Claimed(tasks=tasks, now=self._now, next_due=due, unreadable=unreadable)
+
+    async def _next_due(self, kinds: Mapping[str, Candidates]) -> AsyncIterator[datetime]:
+        """Yield when something becomes due, of each kind, and when to look after what was left to others."""
+        for kind, candidates in kinds.items():
+            has_enough = candidates.granted >= self._claim.slots[kind].limit
+            time = await candidates.next_due(roughly=has_enough)
+            if time is not None:
+                yield time
+            if candidates.leaves_some and not has_enough:
+                yield self._now + timedelta(seconds=PATIENCE_SECONDS)
 
     async def _given_back(self, tasks: Sequence[Task]) -> frozenset[str]:
         """Release what was just claimed of keys on which a Go worker holds a lease; return the ids.
 
         Go's claim sees our lease, or we see Go's: whoever commits second looks after the other has written.
         """
-        keys: defaultdict[Key, list[Task]] = defaultdict(list)
+        kinds: defaultdict[str, defaultdict[Key, list[Task]]] = defaultdict(lambda: defaultdict(list))
         for task in tasks:
             if task.resource_key is not None:
-                keys[Key(task.kind, task.resource_key)].append(task)
+                kinds[task.kind][Key(task.kind, task.resource_key)].append(task)
         released: list[Task] = []
-        for key, ours in keys.items():
-            if await is_leased_beside(self._database, self._place, key, ids=[task.id for task in ours]):
-                released += ours
+        for keys in kinds.values():
+            ids = {key: [task.id for task in ours] for key, ours in keys.items()}
+            for key in await leased_beside(self._database, self._place, ids):
+                released += keys[key]
         releases = [Atom((conclude(task, Released(), KindRules(), chance=0.0),)) for task in released]
         await apply(self._database, self._place, self._memory, atoms=releases)
+        for task in released:
+            self._memory.forget_key(Key(task.kind, str(task.resource_key)))
         return frozenset(task.id for task in released)
 
     def _candidates(self, kind: str) -> Candidates:
@@ -112,11 +136,17 @@ class _Claiming:
             suspects=suspects,
         )
 
+    async def _check_first(self) -> None:
+        """See, before anything is written, whether the lease holds tasks; this was asked when the claim began."""
+        self._refuse_repeat(await self._held)
+
     async def _check_repeated(self) -> None:
-        held = await held_by(self._database, self._place, [self._claim.lease_uid])
+        self._refuse_repeat(await held_by(self._database, self._place, [self._claim.lease_uid]))
+
+    def _refuse_repeat(self, held: Sequence[Stored]) -> None:
         if held:
-            held.sort(key=lambda one: one.document.place)
-            raise _RepeatedError(Claimed(tasks=[one.task for one in held], now=self._now))
+            in_order = sorted(held, key=lambda one: one.document.place)
+            raise _RepeatedError(Claimed(tasks=[one.task for one in in_order], now=self._now))
 
     async def _ordinary(self, kinds: Mapping[str, Candidates]) -> list[Task]:
         taken: list[Task] = []
@@ -129,19 +159,23 @@ class _Claiming:
         """Take what is remembered, or else what is due; where others were faster, look again."""
         if limit < 1:
             return []
-        taken = await self._grant(candidates, (await candidates.remembered())[:limit])
-        if candidates.waits_for_us:
+        taken = await self._grant(candidates, (await candidates.remembered(limit))[:limit])
+        if candidates.looks_aside() or (not taken and candidates.waits_for_us):
             taken += await self._rest(candidates, limit - len(taken))
+        has_waited = False
         for _ in range(ROUNDS):
             free = limit - len(taken)
             if free == 0 or candidates.waits_for_us or (taken and candidates.has_more):
                 break
-            units, is_full = await candidates.first(free)
-            granted = await self._grant(candidates, units[:free])
+            units = (await candidates.first(free))[:free]
+            granted = await self._grant(candidates, units)
             taken += granted
-            if len(granted) == min(len(units), free):
-                taken += await self._rest(candidates, free - len(granted)) if is_full else []
-                break
+            if len(granted) == len(units):
+                taken += await self._rest(candidates, free - len(granted)) if candidates.hides_more else []
+                if taken or has_waited or not candidates.leaves_some:
+                    break
+                has_waited = True
+                await asyncio.sleep(PATIENCE_SECONDS)  # whoever's share it is may be gone: then it is ours
             candidates.again()
         return [task for tasks in taken for task in tasks]
 
@@ -173,18 +207,20 @@ class _Claiming:
         """Lease units in one commit; where others were faster with one, halve, until it stands alone and is lost."""
         if not units:
             return []
+        await self._check_first()
         mark = new_mark()
         grants = [self._grant_of(unit, mark) for unit in units]
         writes = [write for grant in grants for write in grant.writes]
         times = await self._database.commit(writes, mark=mark)
         if times is not None:
             self._granted += len(units)
+            candidates.granted += len(units)
             self._learn(candidates, grants, iter(times))
             return [grant.tasks for grant in grants]
         if not self._granted:
             await self._check_repeated()  # whoever was faster may have been a request of this very claim
-        candidates.lost()
         left = await self._unchanged(units)
+        candidates.lost(len(units) - len(left), of=len(units))
         for unit in units:
             if unit not in left:
                 candidates.took(unit)

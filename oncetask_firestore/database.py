@@ -21,6 +21,7 @@ from oncetask_firestore.extras import EXTRAS
 from oncetask_firestore.failures import REFUSALS, TRANSIENT, UNCERTAIN, UNWRITABLE, failed, unavailable
 from oncetask_firestore.messages import Query
 from oncetask_firestore.store_time import StoreTime
+from oncetask_firestore.usage import Usage
 
 T = TypeVar("T")
 
@@ -72,10 +73,11 @@ class Database:
     Args:
         client: Firestore's client, of the running event loop.
         time: Learns the server's time.
+        usage: Counts what is asked.
     """
 
-    def __init__(self, client: AsyncClient, time: StoreTime) -> None:
-        self._channel = Channel(client, time)
+    def __init__(self, client: AsyncClient, time: StoreTime, usage: Usage) -> None:
+        self._channel = Channel(client, time, usage)
 
     async def close(self) -> None:
         """Close the connection."""

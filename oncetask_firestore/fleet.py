@@ -1,17 +1,17 @@
 """Who else claims: under load, candidates are split over the live instances, so that they do not take each other's.
 
 Each instance that finds more due tasks than it can read says so in a small document, and reads those of the others.
-What is split is a matter of speed alone: a share that nobody takes, because an instance has died, is anybody's again
-after some seconds, and whoever finds nothing in its share takes what there is.
+What is split is a matter of speed alone: the share of an instance that has died is split anew after some seconds, and
+what an instance leaves alone for a moment is anybody's who has nothing else to do.
 """
 
 import zlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from oncetask_firestore.database import WORKERS, Database, Raw, Write
 from oncetask_firestore.messages import Query
-from oncetask_firestore.place import Place, Stored, new_mark
+from oncetask_firestore.place import Place, new_mark
 from oncetask_firestore.texts import to_micros
 
 REFRESH_SECONDS: Final = 5.0
@@ -22,6 +22,19 @@ DEAD_MICROS: Final = 3_600_000_000
 HASTE_SECONDS: Final = 0.5
 """How soon it is looked again who is there when others were faster."""
 MOST: Final = 200
+MOST_MET: Final = 10_000
+PATIENCE_SECONDS: Final = 0.3
+"""How long a task is left to the instance whose share it is in, once it was seen."""
+
+
+class Shares(NamedTuple):
+    """Due tasks, split."""
+
+    ours: Sequence[Raw]
+    late: Sequence[Raw]
+    """Our share of what the others have left alone for a moment."""
+    leaves_some: bool = False
+    """Whether some are left to the others."""
 
 
 class Fleet:
@@ -37,13 +50,35 @@ class Fleet:
         self._updated: Any = None
         self._members: Sequence[str] = (self._name,)
         self._since = float("-inf")
+        self._met: dict[str, float] = {}
+        """When each task of the others' shares was seen first."""
 
-    async def share(self, database: Database, stored: Sequence[Stored]) -> Sequence[Stored]:
-        """Return those due tasks that are this instance's, all of a key together; all of them if none is."""
+    @property
+    def size(self) -> int:
+        """How many instances claim, this one included, as far as it knows."""
+        now = self._place.time.monotonic()
+        return len(self._members) if now - self._since < LIVE_MICROS / 1_000_000 else 1
+
+    async def look(self, database: Database) -> None:
+        """Say that this instance claims, and see who else does, if it has not for some seconds."""
         if self._place.time.monotonic() - self._since > REFRESH_SECONDS:
             await self._refresh(database)
-        count, rank = len(self._members), self._members.index(self._name)
-        return [one for one in stored if _number(one) % count == rank] or stored
+
+    def split(self, raws: Sequence[Raw]) -> Shares:
+        """Split due tasks, all of a key together."""
+        count = self.size
+        if count == 1:
+            return Shares(raws, ())
+        rank, now = self._members.index(self._name), self._place.time.monotonic()
+        ours, others = list[Raw](), list[Raw]()
+        for raw in raws:
+            (ours if _number(raw) % count == rank else others).append(raw)
+        if len(self._met) > MOST_MET:
+            self._met.clear()
+        late = [raw for raw in others if now - self._met.setdefault(raw.name, now) >= PATIENCE_SECONDS]
+        part = -(-len(late) // count)
+        late = late[rank * part : (rank + 1) * part] or late[:part]
+        return Shares(ours, late, leaves_some=len(others) > len(late))
 
     def conflicted(self) -> None:
         """Look soon who is there: others were faster with what this instance took for its own."""
@@ -66,8 +101,8 @@ class Fleet:
                 await database.commit([Write(WORKERS, raw.name, None, raw.updated)], mark=self._name)
 
 
-def _number(stored: Stored) -> int:
-    return zlib.crc32((stored.task.resource_key or stored.task.id).encode())
+def _number(raw: Raw) -> int:
+    return zlib.crc32(str(raw.fields.get("resourceKey") or raw.name).encode())
 
 
 def _seen(raw: Raw) -> int:

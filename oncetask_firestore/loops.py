@@ -9,6 +9,7 @@ from google.cloud.firestore_v1 import AsyncClient
 
 from oncetask_firestore.database import Database
 from oncetask_firestore.store_time import StoreTime
+from oncetask_firestore.usage import Usage
 
 
 class Loops:
@@ -20,6 +21,7 @@ class Loops:
         database: The database, where no client is given.
         credentials: The credentials, where no client is given.
         time: Learns the server's time from every reply.
+        usage: Counts what is asked on every loop.
     """
 
     def __init__(
@@ -30,8 +32,10 @@ class Loops:
         database: str | None,
         credentials: object,
         time: StoreTime,
+        usage: Usage,
     ) -> None:
         self._time = time
+        self._usage = usage
         self._options: dict[str, Any] = {"project": project, "database": database, "credentials": credentials}
         if client is not None:
             self._options = _options_of(client)
@@ -45,7 +49,7 @@ class Loops:
         loop = asyncio.get_running_loop()
         database = self._by_loop.get(loop)
         if database is None:
-            database = self._by_loop[loop] = Database(AsyncClient(**self._options), self._time)
+            database = self._by_loop[loop] = Database(AsyncClient(**self._options), self._time, self._usage)
         return database
 
     async def close(self) -> None:

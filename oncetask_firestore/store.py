@@ -20,6 +20,7 @@ from oncetask_firestore.memory import Memory
 from oncetask_firestore.names import check_ids
 from oncetask_firestore.place import Place
 from oncetask_firestore.store_time import StoreTime
+from oncetask_firestore.usage import Usage
 
 
 class FirestoreStore:
@@ -61,7 +62,20 @@ class FirestoreStore:
         self._place = Place(check_env(env), check_ids(ids), StoreTime(injected), shared_with_go)
         self._memory = Memory(self._place.time.monotonic)
         self._fleet = Fleet(self._place)
-        self._loops = Loops(client, project=project, database=database, credentials=credentials, time=self._place.time)
+        self._usage = Usage()
+        self._loops = Loops(
+            client,
+            project=project,
+            database=database,
+            credentials=credentials,
+            time=self._place.time,
+            usage=self._usage,
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """What this instance has asked of Firestore so far, as Firestore bills it."""
+        return self._usage
 
     @property
     def env(self) -> str:

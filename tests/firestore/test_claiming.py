@@ -56,7 +56,7 @@ def settled(task: OnceTask[object]) -> Atom:
 
 @asynchronous
 async def test_many_tasks_of_a_busy_key_delay_nobody(faults: Faults) -> None:
-    """Twenty other keys and ten tasks without one are claimed at once, at few calls, by whoever asks."""
+    """Twenty other keys and ten tasks without one are claimed, at few calls, by whoever asks."""
     async with opened(new_project()) as store, opened(project_of(store)) as other:
         await store.insert([new(f"busy {number:04}", "busy", wait_until=EARLIER) for number in range(1500)])
         (holder,) = await taken(store, "holder", 1)
@@ -64,12 +64,12 @@ async def test_many_tasks_of_a_busy_key_delay_nobody(faults: Faults) -> None:
         await store.insert([new(f"keyed {number}", f"key {number:02}") for number in range(20)])
         for one in (store, other):
             faults.calls.clear()
-            first = await taken(one, f"lease of {id(one)}", 10)
-            second = await taken(one, f"second lease of {id(one)}", 5)
+            found: list[OnceTask[object]] = []
+            while len(found) < 15:  # the other one leaves some to the first at first, which has gone
+                found += await taken(one, f"{len(found)} of {id(one)}", min(10, 15 - len(found)))
 
             assert holder.resource_key == "busy"
-            assert {task.resource_key for task in (*first, *second)} - {"busy"}
-            assert len(first) + len(second) == 15
+            assert "busy" not in {task.resource_key for task in found}
             assert sum(name == "RunQuery" for name, _ in faults.calls) < 150
 
 
@@ -110,8 +110,9 @@ async def test_a_key_goes_from_one_task_to_the_next_without_another_look(faults:
         await store.apply([settled(task) for task in second])
         third = await taken(other, "third", 10)
         fourth = await taken(store, "fourth", 10)
-        assert {task.resource_key for task in third} == {task.resource_key for task in first}
-        assert fourth == []
+        assert 0 < len(third) < 10, "the other one takes its share"
+        assert {task.resource_key for task in third} <= {task.resource_key for task in first}
+        assert {task.resource_key for task in third}.isdisjoint(task.resource_key for task in fourth)
 
 
 @pytest.mark.parametrize("how", ["settle", "delete"])

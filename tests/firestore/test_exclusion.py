@@ -9,7 +9,7 @@ import pytest
 
 from oncetask_core.task import OnceTask
 from oncetask_core.transition import Verdict
-from oncetask_firestore import candidates, keys
+from oncetask_firestore import keys
 from tests.asynchronous import asynchronous
 from tests.firestore.test_claiming import new, settled, taken
 from tests.firestore.world import needs_server, new_project, opened
@@ -55,7 +55,6 @@ def any_head(monkeypatch: pytest.MonkeyPatch) -> None:
         return secrets.choice(unleased) if unleased else None
 
     monkeypatch.setattr(keys, "rightful_head", any_of)
-    monkeypatch.setattr(candidates, "rightful_head", any_of)
 
 
 @pytest.mark.usefixtures("any_head")

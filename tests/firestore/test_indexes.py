@@ -169,7 +169,7 @@ async def test_every_query_of_a_worker_has_its_index_and_every_index_its_query(f
     async def handle(tasks: list[OnceTask[Keyed]]) -> None:
         await asyncio.sleep(0)
 
-    await manager.create_tasks([Job("a"), Keyed("b", "k"), Keyed("c", "k")])
+    await manager.create_tasks([Job("a"), *(Keyed(name, key) for name, key in zip("bcde", "kklm", strict=True))])
     async with manager.running(), asyncio.timeout(30):
         while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
             await asyncio.sleep(0.05)
