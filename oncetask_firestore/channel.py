@@ -1,20 +1,40 @@
 """The calls to one database over the channel of a client."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote
 
+import grpc
 from google.api_core import exceptions
 from google.cloud.firestore_v1 import AsyncClient
 
 from oncetask_firestore import messages
 from oncetask_firestore.messages import Query
 from oncetask_firestore.store_time import StoreTime
+from oncetask_firestore.streaming import replies
 from oncetask_firestore.usage import Usage
 
 SERVICE: Final = "/google.firestore.v1.Firestore/"
 CALL_SECONDS: Final = 10.0
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+SILENCE_SECONDS: Final = 300.0
+"""How long a listener that hears nothing is trusted to be connected."""
+
+
+Watched = tuple[str, str]
+"""A collection, and the name of a document in it."""
+
+
+class Heard(NamedTuple):
+    """A document that a listener is told of."""
+
+    collection: str
+    name: str
+    updated: int
+    """Microseconds since 1970."""
 
 
 class Channel:
@@ -35,26 +55,31 @@ class Channel:
         metadata: Sequence[tuple[str, str]] = client._rpc_metadata  # noqa: SLF001 - nor its headers
         routed = f"database={quote(self._database, safe='')}"
         self._metadata = [*metadata, ("x-goog-request-params", routed)]
-        grpc = self._api.transport.grpc_channel
-        self._commit = grpc.unary_unary(
+        channel = self._api.transport.grpc_channel
+        self._commit = channel.unary_unary(
             f"{SERVICE}Commit",
             request_serializer=messages.CommitRequest.SerializeToString,
             response_deserializer=messages.CommitResponse.FromString,
         )
-        self._get = grpc.unary_stream(
+        self._get = channel.unary_stream(
             f"{SERVICE}BatchGetDocuments",
             request_serializer=messages.BatchGetRequest.SerializeToString,
             response_deserializer=messages.BatchGetResponse.FromString,
         )
-        self._query = grpc.unary_stream(
+        self._query = channel.unary_stream(
             f"{SERVICE}RunQuery",
             request_serializer=messages.RunQueryRequest.SerializeToString,
             response_deserializer=messages.RunQueryResponse.FromString,
         )
-        self._aggregate = grpc.unary_stream(
+        self._aggregate = channel.unary_stream(
             f"{SERVICE}RunAggregationQuery",
             request_serializer=messages.AggregateRequest.SerializeToString,
             response_deserializer=messages.AggregateResponse.FromString,
+        )
+        self._listen = channel.stream_stream(
+            f"{SERVICE}Listen",
+            request_serializer=messages.ListenRequest.SerializeToString,
+            response_deserializer=messages.ListenResponse.FromString,
         )
 
     async def close(self) -> None:
@@ -106,6 +131,32 @@ class Channel:
         self._usage.counted(number)
         return number
 
+    async def listen(self, query: Query, watched: Collection[Watched]) -> AsyncGenerator[Heard, None]:
+        """Yield what a query finds and documents that are watched, and each again when it changes.
+
+        The end comes after a long silence: nobody knows whether the stream still holds.
+        """
+        found, named = (messages.ListenRequest(database=self._database) for _ in range(2))
+        found.add_target.target_id, named.add_target.target_id = 1, 2
+        found.add_target.query.parent = self._parent
+        query.write_into(found.add_target.query.structured_query)
+        named.add_target.documents.documents.extend(self.path(*one) for one in watched)
+        begin = functools.partial(self._listen, metadata=self._metadata)
+        try:
+            async with contextlib.aclosing(replies(begin, found, named, silence=SILENCE_SECONDS)) as stream:
+                async for reply in stream:
+                    heard = _shown(reply)
+                    if heard is not None:
+                        self._usage.heard(1)
+                        yield heard
+        except TimeoutError:
+            return
+        except exceptions.GoogleAPICallError:
+            raise
+        except Exception as error:
+            raise _known(error) from error
+        raise _error(grpc.StatusCode.UNAVAILABLE, "the server ended the stream")
+
     async def _stream(self, call: Any, request: Any) -> AsyncIterator[Any]:
         sent: datetime | None = self._time.host_now()
         try:
@@ -121,6 +172,23 @@ class Channel:
         received = self._time.host_now()
         if server.seconds:
             self._time.observe(sent, received, server=server.ToDatetime(tzinfo=UTC))
+
+
+def _shown(reply: Any) -> Heard | None:
+    """Return the document that a listener is told of, if it is told of one; raise if it is told that this was all."""
+    if reply.target_change.target_change_type == messages.REMOVED:
+        cause = reply.target_change.cause
+        raise _error(_CODES[cause.code], cause.message)
+    if not reply.HasField("document_change"):
+        return None
+    document = reply.document_change.document
+    _, collection, name = document.name.rsplit("/", 2)
+    return Heard(collection, name, int(document.update_time.ToMicroseconds()))
+
+
+def _error(code: grpc.StatusCode, message: str) -> Exception:
+    known: Any = exceptions
+    return cast(Exception, known.from_grpc_status(code, message))
 
 
 def _known(error: Exception) -> Exception:

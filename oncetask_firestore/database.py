@@ -6,17 +6,18 @@ that every write leaves in its document tells whether the first one was written.
 """
 
 import asyncio
+import contextlib
 import functools
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from google.api_core import exceptions
 from google.cloud.firestore_v1 import AsyncClient
 
-from oncetask_core.errors import StoreError
+from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_firestore import messages
-from oncetask_firestore.channel import Channel
+from oncetask_firestore.channel import Channel, Heard, Watched
 from oncetask_firestore.extras import EXTRAS
 from oncetask_firestore.failures import REFUSALS, TRANSIENT, UNCERTAIN, UNWRITABLE, failed, unavailable
 from oncetask_firestore.messages import Query
@@ -29,6 +30,9 @@ TASKS: Final = "onceTasks"
 LOCKS: Final = "onceTaskKeys"
 CONTROLS: Final = "onceTaskControls"
 WORKERS: Final = "onceTaskWorkers"
+WAKES: Final = "onceTaskWakes"
+ANY: Final = "any"
+"""Instead of a time of update: whatever is there, or nothing, is written over."""
 PATIENCE_SECONDS: Final = 15.0
 """How long a call is repeated before the store counts as unavailable."""
 FIRST_PAUSE: Final = 0.02
@@ -60,7 +64,7 @@ class Write(NamedTuple):
     fields: Mapping[str, Any] | None
     """What is created or changed; None deletes."""
     updated: Any = None
-    """The document's time of update when the write was decided on; None where there was no document."""
+    """The document's time of update when the write was decided on; None where there was no document, or `ANY`."""
 
 
 class UnwritableError(StoreError):
@@ -112,6 +116,24 @@ class Database:
             StoreError: It refuses: an index may be missing.
         """
         return await _patiently(lambda: self._channel.count(query))
+
+    async def listen(self, query: Query, watched: Collection[Watched]) -> AsyncGenerator[Heard, None]:
+        """Yield what a query finds and documents that are watched, each again when it changes.
+
+        The end comes after a long silence.
+
+        Raises:
+            StoreUnavailableError: The stream broke; a new one may do better.
+            StoreError: Firestore refuses: an index may be missing.
+        """
+        try:
+            async with contextlib.aclosing(self._channel.listen(query, watched)) as documents:
+                async for document in documents:
+                    yield document
+        except TRANSIENT as error:
+            raise StoreUnavailableError(f"the listener broke off: {error!r}") from error
+        except exceptions.GoogleAPICallError as error:
+            raise failed(error) from error
 
     async def commit(self, writes: Sequence[Write], *, mark: str) -> Sequence[Any] | None:
         """Write everything, or nothing because a precondition does not hold.
@@ -167,7 +189,7 @@ class Database:
             messages.set_fields(message.update, write.fields)
         if write.updated is None:
             message.current_document.exists = False
-        else:
+        elif write.updated is not ANY:
             message.current_document.update_time.CopyFrom(write.updated)
             if write.fields is not None:
                 message.update_mask.field_paths.extend(write.fields)

@@ -1,7 +1,9 @@
 """The store on Cloud Firestore, for any number of processes and machines, and beside workers of the Go library."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
 
 from google.cloud.firestore_v1 import AsyncClient
 
@@ -21,6 +23,7 @@ from oncetask_firestore.names import check_ids
 from oncetask_firestore.place import Place
 from oncetask_firestore.store_time import StoreTime
 from oncetask_firestore.usage import Usage
+from oncetask_firestore.waking import Bell, Wakes, advances
 
 
 class FirestoreStore:
@@ -62,6 +65,9 @@ class FirestoreStore:
         self._place = Place(check_env(env), check_ids(ids), StoreTime(injected), shared_with_go)
         self._memory = Memory(self._place.time.monotonic)
         self._fleet = Fleet(self._place)
+        self._has_clock = injected is not None
+        self._wakes = Wakes(self._place)
+        self._bells: WeakKeyDictionary[asyncio.AbstractEventLoop, Bell] = WeakKeyDictionary()
         self._usage = Usage()
         self._loops = Loops(
             client,
@@ -84,8 +90,8 @@ class FirestoreStore:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """The clock can be injected."""
-        return frozenset({"injected_clock"})
+        """The clock can be injected; on Firestore's own time the store hears of others' tasks."""
+        return frozenset({"injected_clock"} if self._has_clock else {"injected_clock", "wake_ups"})
 
     async def open(self) -> None:
         """Read one document, to see that the database is there and may be read.
@@ -98,6 +104,9 @@ class FirestoreStore:
 
     async def close(self) -> None:
         """Close the connection of this event loop."""
+        bell = self._bells.pop(asyncio.get_running_loop(), None)
+        if bell is not None:
+            await bell.close()
         await self._loops.close()
 
     async def migrate(self) -> None:
@@ -137,11 +146,17 @@ class FirestoreStore:
         Raises:
             StoreError: The leases would end at a time out of range; nothing was leased.
         """
-        return await claiming.claim(self._loops.here(), self._place, self._memory, fleet=self._fleet, wanted=claim)
+        claimed = await claiming.claim(self._loops.here(), self._place, self._memory, fleet=self._fleet, wanted=claim)
+        if claimed.tasks:
+            self._wakes.note_granted()
+        return claimed
 
     async def apply(self, atoms: Sequence[Atom]) -> Sequence[Answer]:
         """Write each atom whose guards hold."""
-        return await applying.apply(self._loops.here(), self._place, self._memory, atoms=atoms)
+        answers = await applying.apply(self._loops.here(), self._place, self._memory, atoms=atoms)
+        if "wake_ups" in self.capabilities and advances(atoms):
+            self._bell().ring()
+        return answers
 
     async def renew(self, leases: Mapping[str, timedelta | None]) -> Renewed:
         """Extend what the named leases hold.
@@ -155,6 +170,15 @@ class FirestoreStore:
         """Remove each task whose guard holds."""
         return await applying.delete(self._loops.here(), self._place, guards)
 
+    async def changed(self) -> None:
+        """Return once somebody else may have created a task, or made one due.
+
+        Raises:
+            StoreUnavailableError: Nothing can be heard now.
+            StoreError: Firestore refuses.
+        """
+        await self._wakes.changed(self._loops.here())
+
     async def read_control(self, prefix: str = "") -> Mapping[str, ControlRecord]:
         """Return the control records whose names begin with `prefix`."""
         return await controlling.read(self._loops.here(), self.env, prefix)
@@ -162,3 +186,9 @@ class FirestoreStore:
     async def write_control(self, name: str, value: str | None, *, if_revision: int | None = None) -> bool:
         """Write or remove a control record."""
         return await controlling.write(self._loops.here(), self.env, name, value, if_revision=if_revision)
+
+    def _bell(self) -> Bell:
+        loop = asyncio.get_running_loop()
+        if loop not in self._bells:
+            self._bells[loop] = Bell(self._place, self._loops.here())
+        return self._bells[loop]

@@ -17,6 +17,7 @@ class Usage:
         writes: Documents written.
         deletes: Documents deleted.
         refused: Writes and deletes of commits that failed, mostly because somebody else was faster.
+        pushed: Of the reads, documents that a listener was sent.
     """
 
     calls: int = 0
@@ -24,6 +25,7 @@ class Usage:
     writes: int = 0
     deletes: int = 0
     refused: int = 0
+    pushed: int = 0
 
     def found(self, documents: Sized) -> None:
         """Count a query."""
@@ -50,3 +52,8 @@ class Usage:
         """Count a commit of which nothing was written."""
         self.calls += 1
         self.refused += len(writes)
+
+    def heard(self, documents: int) -> None:
+        """Count what a listener was sent."""
+        self.reads += documents
+        self.pushed += documents

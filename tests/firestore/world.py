@@ -1,5 +1,6 @@
 """A project of the test's own on the emulator, stores on it, and faults in the channel between them."""
 
+import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -70,6 +71,7 @@ class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has
         after: Asked when the server has answered; an error means that its reply is lost.
         meanwhile: Run before the error of a lost reply is raised.
         calls: The names and requests of all calls.
+        broken: Set to break every stream that listens.
     """
 
     def __init__(self) -> None:
@@ -77,6 +79,7 @@ class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has
         self.after: Fault = lambda _name, _request: None
         self.meanwhile: Callable[[], Awaitable[None]] = _nothing
         self.calls: list[tuple[str, Any]] = []
+        self.broken = asyncio.Event()
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Pass on a call with one reply."""
@@ -109,7 +112,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
     faults, plain = Faults(), aio.insecure_channel
 
     def channel(target: str, **options: Any) -> Any:
-        return plain(target, interceptors=[faults, _Streams(faults)], **options)
+        return plain(target, interceptors=[faults, _Streams(faults), _Listeners(faults)], **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(aio, "insecure_channel", channel)
@@ -126,6 +129,35 @@ class _Streams(aio.UnaryStreamClientInterceptor):  # type: ignore[misc]  # grpc 
         """Pass on a call with many replies."""
         self._faults.begun(client_call_details, request)
         return await continuation(client_call_details, request)
+
+
+class _Listeners(aio.StreamStreamClientInterceptor):  # type: ignore[misc]
+    """The third part: listeners, whose stream breaks on demand."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Pass on what is heard until the stream is to break."""
+        self._faults.begun(client_call_details, request)
+        return self._until_broken(await continuation(client_call_details, request))
+
+    async def _until_broken(self, call: Any) -> AsyncIterator[Any]:
+        replies = aiter(call)
+        while True:
+            reply = asyncio.ensure_future(anext(replies))
+            broken = asyncio.ensure_future(self._faults.broken.wait())
+            try:
+                await asyncio.wait({broken, reply}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                broken.cancel()
+                if not reply.done():
+                    reply.cancel()
+            if self._faults.broken.is_set():
+                self._faults.broken.clear()
+                code, nothing = grpc.StatusCode.UNAVAILABLE, aio.Metadata()
+                raise aio.AioRpcError(code, nothing, nothing, details="broken by the test")
+            yield await reply
 
 
 def once(code: "grpc.StatusCode", *names: str) -> Fault:
