@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+import msgspec
+
 from oncetask_core.claims import claim_order, is_due
 from oncetask_core.task import OnceTask
 from oncetask_firestore.database import TASKS, Database, Raw, Write
@@ -19,7 +21,7 @@ from oncetask_firestore.keys import Key, Line, line_up, lines_of
 from oncetask_firestore.memory import Memory, Window
 from oncetask_firestore.messages import Query
 from oncetask_firestore.place import Fault, Place, Stored, new_mark
-from oncetask_firestore.texts import HIDDEN, rounded_up
+from oncetask_firestore.texts import HIDDEN, rounded_down, rounded_up
 
 Task = OnceTask[object]
 
@@ -38,8 +40,8 @@ JUMPS: Final = 40
 """How often a claim looks for the next keys while it has nothing; the next claim goes on behind them."""
 MOST_LOST: Final = 4
 """One in so many units may be lost to others before the rest of what was read is not relied upon either."""
-WALKING_SECONDS: Final = 0.1
-"""How long it looks for them when it has something, or waits for its own keys."""
+ASIDE: Final = 4
+"""How often it looks for them when it has something, or when what was read waits for this instance itself."""
 
 
 class Unit(NamedTuple):
@@ -109,6 +111,7 @@ class Candidates:
     async def first(self, free: int) -> list[Unit]:
         """Return the earliest due tasks in claim order."""
         size = self._memory.page_size(self._kind, least=max(PAGE, int(SPARE * free * self._fleet.size)))
+        read_at = self._place.time.now()
         raws = await self._database.find(self._due().order_by("waitUntil").limit(size))
         is_full = len(raws) == size
         if is_full:
@@ -118,10 +121,20 @@ class Candidates:
         stored = await self._read([*shares.ours, *shares.late] if with_late else shares.ours)
         self.leaves_some = shares.leaves_some or (bool(shares.late) and not with_late)
         is_much = is_full or len(stored) > PAGE
-        self._window = self._memory.new_window(stored) if is_much else None
+        self._window = self._memory.new_window(stored, read_at=read_at, hides_more=is_full) if is_much else None
         units = await self._units(stored, most=free if is_much else None)
         self.hides_more = is_full and any(not _is_plain(one.task) for one in stored)
         return units
+
+    async def newcomers(self, free: int) -> list[Unit]:
+        """Return what became due since all that was due was read."""
+        if self._window is None:
+            return []
+        since = rounded_down(self._window.read_at)
+        query = self._due().where(("waitUntil", ">=", since)).order_by("waitUntil").limit(max(PAGE, free))
+        known = {one.raw.name for one in self._window.stored}
+        raws = [raw for raw in await self._database.find(query) if raw.name not in known]
+        return await self._units(await self._read(self._share(raws)), most=free)
 
     async def keyless(self, free: int) -> list[Unit]:
         """Return the earliest due tasks without a key."""
@@ -135,23 +148,22 @@ class Candidates:
         cursors, start = self._memory.cursors, self._memory.cursors.get(self._kind, "")
         units: list[Unit] = []
         behind, wrapped, jump = start, False, 1
-        is_round, began = False, self._memory.now()
-        for _ in range(JUMPS):
+        is_round, jumps = False, ASIDE if self.granted or self.waits_for_us else JUMPS
+        for _ in range(jumps):
             query = self._due().where(("resourceKey", ">", behind))
             raws = await self._database.find(query.order_by("resourceKey", "waitUntil").limit(jump))
             units += await self._units(await self._read(self._share(raws)), most=free, has_first=self._group == 1)
             keys = {raw.fields["resourceKey"] for raw in raws}
             behind = raws[-1].fields["resourceKey"] if raws else behind
             is_round = wrapped and (not raws or behind >= start)
-            is_late = self._memory.now() - began > WALKING_SECONDS and (self.granted > 0 or self.waits_for_us)
-            if len(units) >= free or is_round or is_late:
+            if len(units) >= free or is_round:
                 break
             if len(raws) < jump:
                 behind, wrapped = "", True
             jump = min(2 * jump, LONGEST_JUMP) if len(keys) == jump else max(len(keys), 1)
         cursors[self._kind] = behind
         found = bool(units) or self.leaves_some
-        self._memory.walked(self._kind, found=found, whole=is_round or not self.granted)
+        self._memory.walked(self._kind, found=found, whole=is_round or jumps == JUMPS)
         return units
 
     async def suspects(self) -> list[Unit]:
@@ -168,6 +180,11 @@ class Candidates:
     def took(self, unit: Unit) -> None:
         """Leave out of the next claim what was granted, or lost to somebody who was faster."""
         self._taken.update(one.task.id for one in unit.members)
+
+    @property
+    def window_hides_more(self) -> bool:
+        """Whether there was more than could be read when that was read which is remembered."""
+        return self._window is not None and self._window.hides_more
 
     def looks_aside(self) -> bool:
         """Return whether to look now for what came since, though what was read a moment ago is not used up."""
@@ -192,7 +209,7 @@ class Candidates:
     def close(self) -> None:
         """Remember what was read and not taken, if there was more of it than could be read."""
         if self._window is not None:
-            self._memory.keep_window(self._kind, Window(self._left(), self._window.since, self._window.size))
+            self._memory.keep_window(self._kind, msgspec.structs.replace(self._window, stored=self._left()))
 
     def _live(self) -> Query:
         query = Query(TASKS).where(("env", "==", self._place.env), ("type", "==", self._kind))

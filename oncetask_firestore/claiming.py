@@ -161,7 +161,7 @@ class _Claiming:
             return []
         taken = await self._grant(candidates, (await candidates.remembered(limit))[:limit])
         if candidates.looks_aside() or (not taken and candidates.waits_for_us):
-            taken += await self._rest(candidates, limit - len(taken))
+            taken += await self._beside(candidates, limit - len(taken))
         has_waited = False
         for _ in range(ROUNDS):
             free = limit - len(taken)
@@ -178,6 +178,12 @@ class _Claiming:
                 await asyncio.sleep(PATIENCE_SECONDS)  # whoever's share it is may be gone: then it is ours
             candidates.again()
         return [task for tasks in taken for task in tasks]
+
+    async def _beside(self, candidates: Candidates, free: int) -> list[list[Task]]:
+        """Take what is not among that which was read a moment ago."""
+        if candidates.window_hides_more:
+            return await self._rest(candidates, free)
+        return await self._grant(candidates, (await candidates.newcomers(free))[:free]) if free > 0 else []
 
     async def _rest(self, candidates: Candidates, free: int) -> list[list[Task]]:
         """Take what a full page did not show: tasks without a key, then other keys."""

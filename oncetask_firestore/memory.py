@@ -19,7 +19,7 @@ MOST_PAGE: Final = 2000
 """How many due tasks are read at once at most."""
 WALK_SECONDS: Final = 1.0
 """How long after a walk over all keys that found nothing the next one may begin."""
-ASIDE_SECONDS: Final = 0.25
+ASIDE_SECONDS: Final = 0.5
 """How often it is looked for other tasks than those that were read and wait for their keys."""
 NEXT_DUE_SECONDS: Final = 1.0
 """How long it is not asked again what becomes due next, while there is enough to do."""
@@ -46,6 +46,10 @@ class Window(msgspec.Struct, frozen=True):
     since: float
     size: int
     """How many there were."""
+    hides_more: bool
+    """Whether more was due than could be read."""
+    read_at: datetime
+    """The store's time of the reading."""
 
 
 class Memory:
@@ -68,10 +72,6 @@ class Memory:
         self._next_due: dict[str, tuple[datetime | None, float]] = {}
         self.cursors: dict[str, str] = {}
         """By kind: the resource key at which a walk over the keys stopped."""
-
-    def now(self) -> float:
-        """Return seconds that never run backwards."""
-        return self._monotonic()
 
     def known(self, ids: Collection[str]) -> Mapping[str, Stored]:
         """Return the documents of tasks that are held, as this instance wrote them."""
@@ -134,7 +134,7 @@ class Memory:
         return self._monotonic() > self._walk_at.get(kind, float("-inf"))
 
     def looks_aside(self, kind: str) -> bool:
-        """Return whether to look now for other tasks than those that were read: it is so four times in a second."""
+        """Return whether to look now for other tasks than those that were read: it is so twice in a second."""
         is_time = self._monotonic() - self._aside.get(kind, float("-inf")) > ASIDE_SECONDS
         if is_time:
             self._aside[kind] = self._monotonic()
@@ -158,9 +158,9 @@ class Memory:
             self._pages[kind] //= 2
         return None
 
-    def new_window(self, stored: Sequence[Stored]) -> Window:
+    def new_window(self, stored: Sequence[Stored], *, read_at: datetime, hides_more: bool) -> Window:
         """Return due tasks that were read just now."""
-        return Window(stored, self._monotonic(), len(stored))
+        return Window(stored, self._monotonic(), len(stored), hides_more, read_at)
 
     def keep_window(self, kind: str, window: Window) -> None:
         """Remember what of a window was not claimed."""

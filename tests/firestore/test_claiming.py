@@ -74,6 +74,20 @@ async def test_many_tasks_of_a_busy_key_delay_nobody(faults: Faults) -> None:
 
 
 @asynchronous
+async def test_what_comes_while_many_wait_for_their_key_is_claimed_at_once() -> None:
+    """They were read a moment ago, and are not read again."""
+    async with opened(new_project()) as store:
+        await store.insert([new(f"busy {number:04}", "busy", wait_until=EARLIER) for number in range(150)])
+        assert len(await taken(store, "holder", 200)) == 1
+        await store.insert([new("free"), new("keyed", "key")])
+        before = store.usage.reads
+        found = await taken(store, "second", 200)
+
+    assert sorted(task.id for task in found) == ["free", "keyed"]
+    assert store.usage.reads - before < 20
+
+
+@asynchronous
 async def test_tasks_without_a_key_cost_one_read_and_two_writes(faults: Faults) -> None:
     """Amortised, when many are due: what was read is claimed, and what was claimed is settled without another look."""
     async with opened(new_project()) as store:

@@ -9,7 +9,7 @@ from oncetask_core.transition import Verdict
 from oncetask_firestore import FirestoreStore
 from oncetask_firestore.usage import Usage
 from tests.asynchronous import asynchronous
-from tests.firestore.test_claiming import new, settled, taken
+from tests.firestore.test_claiming import EARLIER, new, settled, taken
 from tests.firestore.world import needs_server, new_project, opened
 
 pytestmark = needs_server
@@ -53,7 +53,8 @@ async def test_what_a_task_costs(*, keys: int, shared_with_go: bool, reads: floa
     """Amortised: each document is read and written so many times at most, and nothing is refused."""
     async with opened(new_project(), shared_with_go=shared_with_go) as store:
         store._memory._monotonic = lambda: 0.0  # however slow the machine is, nothing grows old
-        await store.insert([new(f"{number:04}", f"key {number % keys}" if keys else None) for number in range(TASKS)])
+        names = [(f"{number:04}", f"key {number % keys}" if keys else None) for number in range(TASKS)]
+        await store.insert([new(*name, wait_until=EARLIER) for name in names])
         usage = await drained(store)
 
     assert usage.reads <= (reads + OVERHEAD) * TASKS
