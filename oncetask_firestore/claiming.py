@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -91,18 +91,16 @@ class _Claiming:
             given_back = await self._given_back(tasks)
             tasks = [task for task in tasks if task.id not in given_back]
         unreadable = {task_id: reason for one in kinds.values() for task_id, reason in one.unreadable.items()}
-        due = min([time async for time in self._next_due(kinds)], default=None)
+        due = await self._next_due(kinds)
         return Claimed(tasks=tasks, now=self._now, next_due=due, unreadable=unreadable)
 
-    async def _next_due(self, kinds: Mapping[str, Candidates]) -> AsyncIterator[datetime]:
-        """Yield when something becomes due, of each kind, and when to look after what was left to others."""
-        for kind, candidates in kinds.items():
-            has_enough = candidates.granted >= self._claim.slots[kind].limit
-            time = await candidates.next_due(roughly=has_enough)
-            if time is not None:
-                yield time
-            if candidates.leaves_some and not has_enough:
-                yield self._now + timedelta(seconds=PATIENCE_SECONDS)
+    async def _next_due(self, kinds: Mapping[str, Candidates]) -> datetime | None:
+        """Return when something becomes due, or when to look after what was left to other instances."""
+        has_enough = {kind: one.granted >= self._claim.slots[kind].limit for kind, one in kinds.items()}
+        times = await asyncio.gather(*(one.next_due(roughly=has_enough[kind]) for kind, one in kinds.items()))
+        later = self._now + timedelta(seconds=PATIENCE_SECONDS)
+        looks = [later for kind, one in kinds.items() if one.leaves_some and not has_enough[kind]]
+        return min([*(time for time in times if time is not None), *looks], default=None)
 
     async def _given_back(self, tasks: Sequence[Task]) -> frozenset[str]:
         """Release what was just claimed of keys on which a Go worker holds a lease; return the ids.

@@ -79,15 +79,18 @@ class Memory:
         return {task_id: stored for task_id, stored in found.items() if stored is not None}
 
     def learn(self, stored: Stored) -> None:
-        """Remember a document as it was just written: one that is held, while it is."""
-        task = stored.task
-        if task.lease_uid is None:
-            self.forget([task.id])
-            self._released(task.id)
-            return
+        """Remember the document of a task that is held, as it was just written."""
         if len(self._held) >= MOST:
             self._held.clear()
-        self._held[task.id] = stored
+        self._held[stored.task.id] = stored
+
+    def release(self, task_id: str) -> None:
+        """Remember that a task that was held has been written, and is held no longer."""
+        self.forget([task_id])
+        key = self._key_of.pop(task_id, None)
+        held = None if key is None else self._keys.get(key)
+        if key is not None and held is not None:
+            self._keys[key] = msgspec.structs.replace(held, holders=held.holders - {task_id})
 
     def forget(self, ids: Collection[str]) -> None:
         """Read these anew the next time."""
@@ -101,12 +104,6 @@ class Memory:
             self._key_of.clear()
         self._keys[key] = HeldKey(lock, frozenset(holders), self._monotonic())
         self._key_of.update(dict.fromkeys(holders, key))
-
-    def _released(self, task_id: str) -> None:
-        key = self._key_of.pop(task_id, None)
-        held = None if key is None else self._keys.get(key)
-        if key is not None and held is not None:
-            self._keys[key] = msgspec.structs.replace(held, holders=held.holders - {task_id})
 
     def forget_key(self, key: Key) -> None:
         """Look anew who holds a key."""
