@@ -155,8 +155,8 @@ async def _drain(url: str, work: Work, *, together: bool = False) -> Part:
     store = open_store(url, env="DEFAULT")
     manager, runs = TaskManager(store), 0
 
-    @manager.task_handler(Keyed if work.keys else Nothing, concurrency=work.slots)
-    async def handle(_: OnceTask[Any]) -> None:
+    @manager.task_handler((Keyed if work.keys else Nothing).kind, concurrency=work.slots)
+    async def handle(_: OnceTask[object]) -> None:
         nonlocal runs
         runs += 1
         await asyncio.sleep(work.milliseconds / 1000)

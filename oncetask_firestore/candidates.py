@@ -111,8 +111,9 @@ class Candidates:
     async def first(self, free: int) -> list[Unit]:
         """Return the earliest due tasks in claim order."""
         size = self._memory.page_size(self._kind, least=max(PAGE, int(SPARE * free * self._fleet.size)))
-        read_at = self._place.time.now()
+        read_at, began = self._place.time.now(), self._place.time.monotonic()
         raws = await self._database.find(self._due().order_by("waitUntil").limit(size))
+        self._fleet.note_pace(self._place.time.monotonic() - began)
         is_full = len(raws) == size
         if is_full:
             await self._fleet.look(self._database)
@@ -308,7 +309,7 @@ class Candidates:
         """
         now = self._place.time.now()
         known, is_recent = self._memory.next_due(self._kind)
-        if is_recent and (roughly or self.has_more):
+        if is_recent and (roughly or self.has_more or self.leaves_some):
             return known if known is not None and known > now else None
         query = self._live().where(("leasedUntil", "==", ""), ("waitUntil", ">=", rounded_up(now)))
         query = query.where(("waitUntil", "<", HIDDEN)).order_by("waitUntil").limit(SOON)

@@ -24,15 +24,12 @@ SILENCE_SECONDS: Final = 300.0
 """How long a listener that hears nothing is trusted to be connected."""
 
 
-Watched = tuple[str, str]
-"""A collection, and the name of a document in it."""
-
-
 class Heard(NamedTuple):
     """A document that a listener is told of."""
 
-    collection: str
     name: str
+    teller: str
+    """Who wrote it, if it says so."""
     updated: int
     """Microseconds since 1970."""
 
@@ -131,19 +128,18 @@ class Channel:
         self._usage.counted(number)
         return number
 
-    async def listen(self, query: Query, watched: Collection[Watched]) -> AsyncGenerator[Heard, None]:
-        """Yield what a query finds and documents that are watched, and each again when it changes.
+    async def listen(self, query: Query) -> AsyncGenerator[Heard, None]:
+        """Yield the documents that a query finds, and each again when it changes.
 
         The end comes after a long silence: nobody knows whether the stream still holds.
         """
-        found, named = (messages.ListenRequest(database=self._database) for _ in range(2))
-        found.add_target.target_id, named.add_target.target_id = 1, 2
-        found.add_target.query.parent = self._parent
-        query.write_into(found.add_target.query.structured_query)
-        named.add_target.documents.documents.extend(self.path(*one) for one in watched)
+        request = messages.ListenRequest(database=self._database)
+        request.add_target.target_id = 1
+        request.add_target.query.parent = self._parent
+        query.write_into(request.add_target.query.structured_query)
         begin = functools.partial(self._listen, metadata=self._metadata)
         try:
-            async with contextlib.aclosing(replies(begin, found, named, silence=SILENCE_SECONDS)) as stream:
+            async with contextlib.aclosing(replies(begin, request, silence=SILENCE_SECONDS)) as stream:
                 async for reply in stream:
                     heard = _shown(reply)
                     if heard is not None:
@@ -182,8 +178,8 @@ def _shown(reply: Any) -> Heard | None:
     if not reply.HasField("document_change"):
         return None
     document = reply.document_change.document
-    _, collection, name = document.name.rsplit("/", 2)
-    return Heard(collection, name, int(document.update_time.ToMicroseconds()))
+    teller = document.fields["teller"].string_value if "teller" in document.fields else ""
+    return Heard(document.name, teller, int(document.update_time.ToMicroseconds()))
 
 
 def _error(code: grpc.StatusCode, message: str) -> Exception:

@@ -15,7 +15,7 @@ from oncetask_core.transition import Atom
 from oncetask_firestore.applying import apply, halves
 from oncetask_firestore.candidates import Candidates, Unit
 from oncetask_firestore.database import LOCKS, Database, Raw, Write
-from oncetask_firestore.fleet import PATIENCE_SECONDS, Fleet
+from oncetask_firestore.fleet import Fleet
 from oncetask_firestore.keys import Key, leased_beside, lock_name
 from oncetask_firestore.memory import Memory
 from oncetask_firestore.place import Place, Stored, new_mark
@@ -25,6 +25,8 @@ Task = OnceTask[object]
 
 ROUNDS: Final = 30
 """How often a claim looks again because others were faster with what it had found."""
+MANY: Final = 10
+"""Where more units than that were to be leased at once, it is seen who else claims before it is tried again."""
 COMMIT: Final = 100
 """How many units go into one commit at most."""
 
@@ -98,7 +100,7 @@ class _Claiming:
         """Return when something becomes due, or when to look after what was left to other instances."""
         has_enough = {kind: one.granted >= self._claim.slots[kind].limit for kind, one in kinds.items()}
         times = await asyncio.gather(*(one.next_due(roughly=has_enough[kind]) for kind, one in kinds.items()))
-        later = self._now + timedelta(seconds=PATIENCE_SECONDS)
+        later = self._now + timedelta(seconds=self._fleet.patience)
         looks = [later for kind, one in kinds.items() if one.leaves_some and not has_enough[kind]]
         return min([*(time for time in times if time is not None), *looks], default=None)
 
@@ -173,7 +175,7 @@ class _Claiming:
                 if taken or has_waited or not candidates.leaves_some:
                     break
                 has_waited = True
-                await asyncio.sleep(PATIENCE_SECONDS)  # whoever's share it is may be gone: then it is ours
+                await asyncio.sleep(self._fleet.patience)  # whoever's share it is may be gone: then it is ours
             candidates.again()
         return [task for tasks in taken for task in tasks]
 
@@ -225,12 +227,16 @@ class _Claiming:
             await self._check_repeated()  # whoever was faster may have been a request of this very claim
         left = await self._unchanged(units)
         candidates.lost(len(units) - len(left), of=len(units))
+        unchanged = {unit.head.id for unit in left}
         for unit in units:
-            if unit not in left:
+            if unit.head.id not in unchanged:
                 candidates.took(unit)
                 self._forget(unit)
-        if len(left) < len(units):
-            return await self._commit(candidates, left)
+        if len(units) > MANY:
+            await self._fleet.meet(self._database)
+        ours = [unit for unit in left if self._fleet.is_ours(unit.members[0].raw)]
+        if len(ours) < len(units):
+            return await self._commit(candidates, ours)
         if len(units) == 1:
             return []
         first, rest = halves(units)

@@ -17,7 +17,7 @@ from google.cloud.firestore_v1 import AsyncClient
 
 from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_firestore import messages
-from oncetask_firestore.channel import Channel, Heard, Watched
+from oncetask_firestore.channel import Channel, Heard
 from oncetask_firestore.extras import EXTRAS
 from oncetask_firestore.failures import REFUSALS, TRANSIENT, UNCERTAIN, UNWRITABLE, failed, unavailable
 from oncetask_firestore.messages import Query
@@ -117,8 +117,8 @@ class Database:
         """
         return await _patiently(lambda: self._channel.count(query))
 
-    async def listen(self, query: Query, watched: Collection[Watched]) -> AsyncGenerator[Heard, None]:
-        """Yield what a query finds and documents that are watched, each again when it changes.
+    async def listen(self, query: Query) -> AsyncGenerator[Heard, None]:
+        """Yield the documents that a query finds, and each again when it changes.
 
         The end comes after a long silence.
 
@@ -127,7 +127,7 @@ class Database:
             StoreError: Firestore refuses: an index may be missing.
         """
         try:
-            async with contextlib.aclosing(self._channel.listen(query, watched)) as documents:
+            async with contextlib.aclosing(self._channel.listen(query)) as documents:
                 async for document in documents:
                     yield document
         except TRANSIENT as error:

@@ -12,6 +12,7 @@ UNCERTAIN = (
     exceptions.ServiceUnavailable,
     exceptions.DeadlineExceeded,
     exceptions.InternalServerError,
+    exceptions.Unknown,
     exceptions.Cancelled,
     exceptions.RetryError,
 )

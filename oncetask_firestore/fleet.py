@@ -20,11 +20,15 @@ LIVE_MICROS: Final = 15_000_000
 DEAD_MICROS: Final = 3_600_000_000
 """After so long the document of an instance is removed by another."""
 HASTE_SECONDS: Final = 0.5
-"""How soon it is looked again who is there when others were faster."""
+"""How soon it is looked again who is there when others were faster with something."""
+AT_ONCE_SECONDS: Final = 0.1
+"""How soon it is when they were with much."""
 MOST: Final = 200
 MOST_MET: Final = 10_000
 PATIENCE_SECONDS: Final = 0.3
-"""How long a task is left to the instance whose share it is in, once it was seen."""
+"""How long a task is left at least to the instance whose share it is in, once it was seen."""
+PACE: Final = 3
+"""How many times as long as it takes to read what is due it is left to it, where that is longer."""
 
 
 class Shares(NamedTuple):
@@ -50,6 +54,8 @@ class Fleet:
         self._updated: Any = None
         self._members: Sequence[str] = (self._name,)
         self._since = float("-inf")
+        self.patience = PATIENCE_SECONDS
+        """How long a task is left to the instance whose share it is in, once it was seen."""
         self._met: dict[str, float] = {}
         """When each task of the others' shares was seen first."""
 
@@ -64,6 +70,15 @@ class Fleet:
         if self._place.time.monotonic() - self._since > REFRESH_SECONDS:
             await self._refresh(database)
 
+    def note_pace(self, seconds: float) -> None:
+        """Learn how long it takes to read what is due: so long the others take, too."""
+        self.patience = min(max(PATIENCE_SECONDS, PACE * seconds), REFRESH_SECONDS)
+
+    async def meet(self, database: Database) -> None:
+        """See at once who else claims: others were faster with much."""
+        if self._place.time.monotonic() - self._since > AT_ONCE_SECONDS:
+            await self._refresh(database)
+
     def split(self, raws: Sequence[Raw]) -> Shares:
         """Split due tasks, all of a key together."""
         count = self.size
@@ -72,13 +87,18 @@ class Fleet:
         rank, now = self._members.index(self._name), self._place.time.monotonic()
         ours, others = list[Raw](), list[Raw]()
         for raw in raws:
-            (ours if _number(raw) % count == rank else others).append(raw)
+            (ours if self.is_ours(raw) else others).append(raw)
         if len(self._met) > MOST_MET:
             self._met.clear()
-        late = [raw for raw in others if now - self._met.setdefault(raw.name, now) >= PATIENCE_SECONDS]
+        late = [raw for raw in others if now - self._met.setdefault(raw.name, now) >= self.patience]
         part = -(-len(late) // count)
         late = late[rank * part : (rank + 1) * part] or late[:part]
         return Shares(ours, late, leaves_some=len(others) > len(late))
+
+    def is_ours(self, raw: Raw) -> bool:
+        """Return whether a task is in this instance's share."""
+        count = self.size
+        return count == 1 or _number(raw) % count == self._members.index(self._name)
 
     def conflicted(self) -> None:
         """Look soon who is there: others were faster with what this instance took for its own."""

@@ -20,10 +20,10 @@ from oncetask_firestore.fleet import Fleet
 from oncetask_firestore.loops import Loops
 from oncetask_firestore.memory import Memory
 from oncetask_firestore.names import check_ids
-from oncetask_firestore.place import Place
+from oncetask_firestore.place import Place, new_mark
 from oncetask_firestore.store_time import StoreTime
 from oncetask_firestore.usage import Usage
-from oncetask_firestore.waking import Bell, Wakes, advances
+from oncetask_firestore.waking import Bell, Wakes, makes_work
 
 
 class FirestoreStore:
@@ -66,7 +66,8 @@ class FirestoreStore:
         self._memory = Memory(self._place.time.monotonic)
         self._fleet = Fleet(self._place)
         self._has_clock = injected is not None
-        self._wakes = Wakes(self._place)
+        self._teller = new_mark()
+        self._wakes = Wakes(self._place, self._teller)
         self._bells: WeakKeyDictionary[asyncio.AbstractEventLoop, Bell] = WeakKeyDictionary()
         self._usage = Usage()
         self._loops = Loops(
@@ -122,7 +123,10 @@ class FirestoreStore:
         Raises:
             StoreError: A value cannot be stored; of many tasks, those of the hundreds before it were added.
         """
-        return await applying.insert(self._loops.here(), self._place, tasks)
+        answers = await applying.insert(self._loops.here(), self._place, tasks)
+        if any(answer.created for answer in answers):
+            self._tell()
+        return answers
 
     async def get(self, ids: Collection[str]) -> Found:
         """Return the tasks with these ids."""
@@ -154,8 +158,8 @@ class FirestoreStore:
     async def apply(self, atoms: Sequence[Atom]) -> Sequence[Answer]:
         """Write each atom whose guards hold."""
         answers = await applying.apply(self._loops.here(), self._place, self._memory, atoms=atoms)
-        if "wake_ups" in self.capabilities and advances(atoms):
-            self._bell().ring()
+        if makes_work(atoms):
+            self._tell()
         return answers
 
     async def renew(self, leases: Mapping[str, timedelta | None]) -> Renewed:
@@ -187,8 +191,10 @@ class FirestoreStore:
         """Write or remove a control record."""
         return await controlling.write(self._loops.here(), self.env, name, value, if_revision=if_revision)
 
-    def _bell(self) -> Bell:
+    def _tell(self) -> None:
+        if "wake_ups" not in self.capabilities:
+            return
         loop = asyncio.get_running_loop()
         if loop not in self._bells:
-            self._bells[loop] = Bell(self._place, self._loops.here())
-        return self._bells[loop]
+            self._bells[loop] = Bell(self._place, self._loops.here(), self._teller)
+        self._bells[loop].ring()

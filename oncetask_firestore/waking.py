@@ -1,39 +1,39 @@
-"""Hearing what others create or make due: a listener, for as long as there is nothing to do.
+"""Hearing what others create or make due: small documents that say so, and a listener while there is nothing to do.
 
-Each change of what a listener shows is a read for each worker that listens. So it shows two documents, and nobody
-listens while claims find something, or for a second after something was heard.
-
-The first is the newest task of the environment, whoever created it, workers of the Go library included: creating costs
-no further write. Tasks tell the second in which they were created, and no more: of several within one second the
-listener may show any. So what was heard counts twice, at once and when its second is over. The second document says
-that a task that was there already was made due, by being cancelled, reset, rescheduled or given back: these are rare,
-and each instance writes it once in a second at most, because one document takes few writes. What is missed all the
-same is found by the next poll.
+An instance that creates tasks, or makes tasks due that were there already, says so in one of a few small documents
+beside the tasks, once in a second at most: one document takes few writes, and creating does not wait for it. A listener
+sees the document that was written last. Each change of it is a read for each worker that listens, so nobody listens
+while claims find something, or for a second after something was heard; what was heard counts twice, at once and after
+that second. What is missed all the same, such as what workers of the Go library create, is found by the next poll.
 """
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Sequence
 from typing import Final
 
 from oncetask_core.errors import StoreError
 from oncetask_core.transition import Atom, Event
 from oncetask_firestore.channel import Heard
-from oncetask_firestore.database import ANY, TASKS, WAKES, Database, Write
+from oncetask_firestore.database import ANY, WAKES, Database, Write
 from oncetask_firestore.messages import Query
 from oncetask_firestore.names import scoped_name
 from oncetask_firestore.place import Place, new_mark
+from oncetask_firestore.texts import to_micros
 
 SECOND: Final = 1.0
 QUIET_SECONDS: Final = 1.0
 """How long nothing may have been claimed before anybody listens."""
+DOCUMENTS: Final = 64
+"""Among how many documents those who tell something choose."""
 ADVANCING: Final = frozenset({Event.CANCEL, Event.RESET, Event.RESCHEDULE, Event.RELEASE})
 """What makes a task due that was there already, for whoever has a free slot."""
 
 
-def advances(atoms: Sequence[Atom]) -> bool:
-    """Return whether others should look for tasks after these, though none is created."""
-    return any(one.event in ADVANCING for atom in atoms for one in atom.transitions)
+def makes_work(atoms: Sequence[Atom]) -> bool:
+    """Return whether others may find more to claim after these than by waiting for keys and times."""
+    return any(atom.inserts or any(one.event in ADVANCING for one in atom.transitions) for atom in atoms)
 
 
 class Wakes:
@@ -41,11 +41,13 @@ class Wakes:
 
     Args:
         place: The environment.
+        teller: What this instance calls itself when it tells something.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, teller: str) -> None:
         self._place = place
-        self._known: set[Heard] = set()
+        self._teller = teller
+        self._latest: Heard | None = None
         self._has_begun = False
         self._granted_at = float("-inf")
         self._again_at: float | None = None
@@ -71,7 +73,7 @@ class Wakes:
             self._again_at = self._place.time.monotonic() + SECOND
 
     async def _heard(self, database: Database) -> None:
-        """Return once the listener shows what it did not show before."""
+        """Return once somebody else has told something."""
         while True:
             while (quiet_at := self._granted_at + QUIET_SECONDS) > self._place.time.monotonic():
                 await self._sleep_until(quiet_at)
@@ -80,14 +82,12 @@ class Wakes:
 
     async def _is_news(self, database: Database) -> bool:
         """Listen until there is news, or until it is no time for listening any more."""
-        query = Query(TASKS).where(("env", "==", self._place.env)).order_by("-createdAt").limit(1)
+        query = Query(WAKES).where(("env", "==", self._place.env)).order_by("-at").limit(1)
         began = self._place.time.monotonic()
-        async with contextlib.aclosing(database.listen(query, [(WAKES, _name(self._place))])) as documents:
+        async with contextlib.aclosing(database.listen(query)) as documents:
             async for document in documents:
-                # a task is news once, however often it is written
-                seen = document._replace(updated=0) if document.collection == TASKS else document
-                if seen not in self._known:
-                    self._known = {one for one in self._known if one.collection != seen.collection} | {seen}
+                known, self._latest = self._latest, document
+                if document != known and document.teller != self._teller:
                     return True
                 if self._granted_at > began:
                     break
@@ -98,16 +98,18 @@ class Wakes:
 
 
 class Bell:
-    """Tells others that something was made due, on one event loop.
+    """Tells others that there is something to claim, on one event loop.
 
     Args:
         place: The environment.
         database: Where it is.
+        teller: What this instance calls itself.
     """
 
-    def __init__(self, place: Place, database: Database) -> None:
+    def __init__(self, place: Place, database: Database, teller: str) -> None:
         self._place = place
         self._database = database
+        self._teller = teller
         self._wanted = False
         self._closing = asyncio.Event()
         self._ringing: asyncio.Task[None] | None = None
@@ -127,12 +129,10 @@ class Bell:
     async def _ring(self) -> None:
         while self._wanted:
             self._wanted, mark = False, new_mark()
-            fields = {"env": self._place.env, "write": mark}
+            name = scoped_name(self._place.env, str(secrets.randbelow(DOCUMENTS)))
+            at = to_micros(self._place.time.now())
+            fields = {"env": self._place.env, "at": at, "teller": self._teller, "write": mark}
             with contextlib.suppress(StoreError):  # the poll of the others stands in for it
-                await self._database.commit([Write(WAKES, _name(self._place), fields, ANY)], mark=mark)
+                await self._database.commit([Write(WAKES, name, fields, ANY)], mark=mark)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), SECOND)
-
-
-def _name(place: Place) -> str:
-    return scoped_name(place.env)

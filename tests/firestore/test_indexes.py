@@ -181,7 +181,7 @@ async def test_every_query_of_a_worker_has_its_index_and_every_index_its_query(f
         await store.find(TaskQuery(where=TaskFilter(done_before=SOMETIME)))
         await store.read_control("pause/")
 
-    asked = {*forms(faults.calls), Form("onceTasks", frozenset({"env"}), ("-createdAt",))}  # the last is listened to
+    asked = {*forms(faults.calls), Form("onceTaskWakes", frozenset({"env"}), ("-at",))}  # the last is listened to
     assert [form for form in asked if not is_served(form)] == []
     assert [index for index in COMPOSITE if not any(index.serves(form) for form in asked)] == []
 
