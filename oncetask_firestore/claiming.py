@@ -29,6 +29,8 @@ MANY: Final = 10
 """Where more units than that were to be leased at once, it is seen who else claims before it is tried again."""
 COMMIT: Final = 100
 """How many units go into one commit at most."""
+CONTESTED: Final = 25
+"""How many while others were faster a moment ago: one that is lost refuses all of its commit."""
 
 
 async def claim(database: Database, place: Place, memory: Memory, *, fleet: Fleet, wanted: Claim) -> Claimed:
@@ -205,8 +207,11 @@ class _Claiming:
 
     async def _grant(self, candidates: Candidates, units: Sequence[Unit]) -> list[list[Task]]:
         granted: list[list[Task]] = []
-        for start in range(0, len(units), COMMIT):
-            granted += await self._commit(candidates, units[start : start + COMMIT])
+        left = units
+        while left:
+            size = CONTESTED if self._fleet.is_contested else COMMIT
+            granted += await self._commit(candidates, left[:size])
+            left = left[size:]
         return granted
 
     async def _commit(self, candidates: Candidates, units: Sequence[Unit]) -> list[list[Task]]:

@@ -5,6 +5,7 @@ What is split is a matter of speed alone: the share of an instance that has died
 what an instance leaves alone for a moment is anybody's who has nothing else to do.
 """
 
+import asyncio
 import zlib
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -19,8 +20,10 @@ LIVE_MICROS: Final = 15_000_000
 """How long ago an instance may have said that it claims."""
 DEAD_MICROS: Final = 3_600_000_000
 """After so long the document of an instance is removed by another."""
+JOINING_SECONDS: Final = 0.1
 HASTE_SECONDS: Final = 0.5
 """How soon it is looked again who is there when others were faster with something."""
+CONTESTED_SECONDS: Final = 2.0
 AT_ONCE_SECONDS: Final = 0.1
 """How soon it is when they were with much."""
 MOST: Final = 200
@@ -36,7 +39,7 @@ class Shares(NamedTuple):
 
     ours: Sequence[Raw]
     late: Sequence[Raw]
-    """Our share of what the others have left alone for a moment."""
+    """Our share of what the others have left alone for a moment, what they would take last first."""
     leaves_some: bool = False
     """Whether some are left to the others."""
 
@@ -54,6 +57,7 @@ class Fleet:
         self._updated: Any = None
         self._members: Sequence[str] = (self._name,)
         self._since = float("-inf")
+        self._conflicted_at = float("-inf")
         self.patience = PATIENCE_SECONDS
         """How long a task is left to the instance whose share it is in, once it was seen."""
         self._met: dict[str, float] = {}
@@ -90,7 +94,7 @@ class Fleet:
             (ours if self.is_ours(raw) else others).append(raw)
         if len(self._met) > MOST_MET:
             self._met.clear()
-        late = [raw for raw in others if now - self._met.setdefault(raw.name, now) >= self.patience]
+        late = [raw for raw in reversed(others) if now - self._met.setdefault(raw.name, now) >= self.patience]
         part = -(-len(late) // count)
         late = late[rank * part : (rank + 1) * part] or late[:part]
         return Shares(ours, late, leaves_some=len(others) > len(late))
@@ -100,8 +104,14 @@ class Fleet:
         count = self.size
         return count == 1 or _number(raw) % count == self._members.index(self._name)
 
+    @property
+    def is_contested(self) -> bool:
+        """Whether others were faster a moment ago."""
+        return self._place.time.monotonic() - self._conflicted_at < CONTESTED_SECONDS
+
     def conflicted(self) -> None:
         """Look soon who is there: others were faster with what this instance took for its own."""
+        self._conflicted_at = self._place.time.monotonic()
         latest = self._place.time.monotonic() - REFRESH_SECONDS
         self._since = min(self._since, latest + HASTE_SECONDS)
 
@@ -109,10 +119,13 @@ class Fleet:
         self._since = self._place.time.monotonic()
         now = to_micros(self._place.time.now())
         fields = {"env": self._place.env, "seen": now}
+        is_new = self._updated is None
         times = await database.commit([Write(WORKERS, self._name, fields, self._updated)], mark=self._name)
         self._updated = None if times is None else times[0]
         if self._updated is None:
             self._name = new_mark()  # the reply was lost, or the document removed: begin anew under another name
+        if is_new:
+            await asyncio.sleep(JOINING_SECONDS)  # who begins at the same time is seen
         found = await database.find(Query(WORKERS).where(("env", "==", self._place.env)).limit(MOST))
         live = {raw.name for raw in found if now - _seen(raw) < LIVE_MICROS}
         self._members = sorted(live | {self._name})
