@@ -65,6 +65,7 @@ class _Claiming:
         self._now = place.time.now()
         self._prepared = 0
         self._granted = 0
+        self._held: asyncio.Future[list[Stored]] | None = None
         try:
             self._now + wanted.lease_for
         except OverflowError as error:
@@ -76,15 +77,29 @@ class _Claiming:
         Raises:
             _RepeatedError: The lease holds tasks already.
         """
-        self._held = asyncio.ensure_future(held_by(self._database, self._place, [self._claim.lease_uid]))
-        self._held.add_done_callback(lambda held: held.cancelled() or held.exception())  # what else fails may be first
+        is_new = self._memory.is_new_lease(self._claim.lease_uid)
+        if self._claim.suspects or not (is_new and self._memory.has_windows(self._claim.slots)):
+            self._ask_held()
         try:
             return await self._run()
         finally:
-            self._held.cancel()
+            if self._held is not None:
+                self._held.cancel()
+
+    def _ask_held(self) -> None:
+        """Begin to ask what the lease holds already, unless that has begun.
+
+        It is not asked where a lease that this instance sees for the first time takes what this instance has read a
+        moment ago: a worker repeats its claims at the instance that it sent them to. Were it another's repeat after
+        all, the lease would hold the tasks of both, and the next renewal would give back those that nobody runs.
+        """
+        if self._held is None:
+            self._held = asyncio.ensure_future(held_by(self._database, self._place, [self._claim.lease_uid]))
+            self._held.add_done_callback(lambda held: held.cancelled() or held.exception())  # others may fail first
 
     async def _run(self) -> Claimed:
         if not self._place.time.is_known:
+            self._ask_held()
             await self._check_first()
         self._place.time.check()
         self._now = self._place.time.now()
@@ -139,8 +154,9 @@ class _Claiming:
         )
 
     async def _check_first(self) -> None:
-        """See, before anything is written, whether the lease holds tasks; this was asked when the claim began."""
-        self._refuse_repeat(await self._held)
+        """See, before anything is written, whether the lease holds tasks, if that was asked."""
+        if self._held is not None:
+            self._refuse_repeat(await self._held)
 
     async def _check_repeated(self) -> None:
         self._refuse_repeat(await held_by(self._database, self._place, [self._claim.lease_uid]))
@@ -169,6 +185,7 @@ class _Claiming:
             free = limit - len(taken)
             if free == 0 or candidates.waits_for_us or (taken and candidates.has_more):
                 break
+            self._ask_held()
             units = (await candidates.first(free))[:free]
             granted = await self._grant(candidates, units)
             taken += granted

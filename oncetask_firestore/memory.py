@@ -4,7 +4,7 @@ Nothing here is relied upon. Whatever is written on the strength of it is writte
 remembered, and refused if somebody wrote since; then it is forgotten, and read.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -64,6 +64,7 @@ class Memory:
         self._held: dict[str, Stored] = {}
         self._keys: dict[Key, HeldKey] = {}
         self._key_of: dict[str, Key] = {}
+        self._leases: set[str] = set()
         self._windows: dict[str, Window] = {}
         self._walk_at: dict[str, float] = {}
         self._page_at: dict[str, float] = {}
@@ -72,6 +73,19 @@ class Memory:
         self._next_due: dict[str, tuple[datetime | None, float]] = {}
         self.cursors: dict[str, str] = {}
         """By kind: the resource key at which a walk over the keys stopped."""
+
+    def is_new_lease(self, uid: str) -> bool:
+        """Return whether this instance claims for a lease for the first time, as far as it remembers; now it has."""
+        is_new = uid not in self._leases
+        if len(self._leases) >= MOST:
+            self._leases.clear()
+        self._leases.add(uid)
+        return is_new
+
+    def has_windows(self, kinds: Iterable[str]) -> bool:
+        """Return whether due tasks of every one of these kinds are remembered that may be claimed."""
+        windows = [self._windows.get(kind) for kind in kinds]
+        return all(window is not None and self._age(window) < WINDOW_SECONDS for window in windows)
 
     def known(self, ids: Collection[str]) -> Mapping[str, Stored]:
         """Return the documents of tasks that are held, as this instance wrote them."""
