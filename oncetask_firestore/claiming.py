@@ -185,7 +185,8 @@ class _Claiming:
             free = limit - len(taken)
             if free == 0 or candidates.waits_for_us or (taken and candidates.has_more):
                 break
-            self._ask_held()
+            if not self._granted:  # else the lease holds what it was granted here
+                self._ask_held()
             units = (await candidates.first(free))[:free]
             granted = await self._grant(candidates, units)
             taken += granted

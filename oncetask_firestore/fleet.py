@@ -30,6 +30,8 @@ MOST: Final = 200
 MOST_MET: Final = 10_000
 PATIENCE_SECONDS: Final = 0.3
 """How long a task is left at least to the instance whose share it is in, once it was seen."""
+LONG: Final = 3
+"""How many times as long it is split among those that look; after that, whoever looks takes all of it."""
 PACE: Final = 3
 """How many times as long as it takes to read what is due it is left to it, where that is longer."""
 
@@ -94,9 +96,11 @@ class Fleet:
             (ours if self.is_ours(raw) else others).append(raw)
         if len(self._met) > MOST_MET:
             self._met.clear()
-        late = [raw for raw in reversed(others) if now - self._met.setdefault(raw.name, now) >= self.patience]
+        ages = [(now - self._met.setdefault(raw.name, now), raw) for raw in reversed(others)]
+        late = [raw for age, raw in ages if self.patience <= age < LONG * self.patience]
         part = -(-len(late) // count)
         late = late[rank * part : (rank + 1) * part] or late[:part]
+        late += [raw for age, raw in ages if age >= LONG * self.patience]
         return Shares(ours, late, leaves_some=len(others) > len(late))
 
     def is_ours(self, raw: Raw) -> bool:

@@ -9,22 +9,21 @@ END_SECONDS: Final = 1.0
 """How long it is waited for the server to end a stream, before it is broken off."""
 
 
-async def replies(
-    begin: Callable[[AsyncIterator[Any]], Any], *requests: Any, silence: float
-) -> AsyncGenerator[Any, None]:
-    """Yield what the server says to some requests, until it ends the stream.
+async def replies(begin: Callable[[], Any], request: Any, *, silence: float) -> AsyncGenerator[Any, None]:
+    """Yield what the server says to a request, until it ends the stream.
 
     Args:
         begin: Makes the call.
-        requests: What is said at first; no more is.
+        request: What is said first; nothing more is.
         silence: After how many seconds without a reply nothing more is expected.
 
     Raises:
         TimeoutError: The server said nothing for so long.
         Exception: The call failed.
     """
-    end = asyncio.Event()
-    call = begin(_until(end, *requests))
+    call = begin()
+    with contextlib.suppress(asyncio.InvalidStateError):  # it has failed already: reading says why
+        await call.write(request)
     stream = aiter(call)
     reading: asyncio.Future[Any] = asyncio.ensure_future(_read(stream))
     try:
@@ -36,9 +35,9 @@ async def replies(
             reading = asyncio.ensure_future(_read(stream))
             yield reply
     finally:
-        end.set()
         with contextlib.suppress(Exception):  # whatever it says now, nobody listens any more
             async with asyncio.timeout(END_SECONDS):
+                await call.done_writing()
                 while await reading is not None:
                     reading = asyncio.ensure_future(_read(stream))
         call.cancel()
@@ -48,9 +47,3 @@ async def _read(stream: AsyncIterator[Any]) -> Any:
     async for reply in stream:
         return reply
     return None
-
-
-async def _until(end: asyncio.Event, *requests: Any) -> AsyncIterator[Any]:
-    for request in requests:
-        yield request
-    await end.wait()
