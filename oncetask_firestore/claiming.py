@@ -25,6 +25,8 @@ Task = OnceTask[object]
 
 ROUNDS: Final = 30
 """How often a claim looks again because others were faster with what it had found."""
+WAITS: Final = 5
+"""How often a claim that finds what is left to others only waits until they have left it alone."""
 MANY: Final = 10
 """Where more units than that were to be leased at once, it is seen who else claims before it is tried again."""
 COMMIT: Final = 100
@@ -180,7 +182,7 @@ class _Claiming:
         taken = await self._grant(candidates, (await candidates.remembered(limit))[:limit])
         if candidates.looks_aside() or (not taken and candidates.waits_for_us):
             taken += await self._beside(candidates, limit - len(taken))
-        has_waited = False
+        waits = 0
         for _ in range(ROUNDS):
             free = limit - len(taken)
             if free == 0 or candidates.waits_for_us or (taken and candidates.has_more):
@@ -192,9 +194,9 @@ class _Claiming:
             taken += granted
             if len(granted) == len(units):
                 taken += await self._rest(candidates, free - len(granted)) if candidates.hides_more else []
-                if taken or has_waited or not candidates.leaves_some:
+                if taken or waits == WAITS or not candidates.leaves_some:
                     break
-                has_waited = True
+                waits += 1
                 await asyncio.sleep(self._fleet.patience)  # whoever's share it is may be gone: then it is ours
             candidates.again()
         return [task for tasks in taken for task in tasks]

@@ -41,7 +41,7 @@ class Shares(NamedTuple):
 
     ours: Sequence[Raw]
     late: Sequence[Raw]
-    """Our share of what the others have left alone for a moment, what they would take last first."""
+    """Our share of what the others have left alone for a moment."""
     leaves_some: bool = False
     """Whether some are left to the others."""
 
@@ -63,7 +63,7 @@ class Fleet:
         self.patience = PATIENCE_SECONDS
         """How long a task is left to the instance whose share it is in, once it was seen."""
         self._met: dict[str, float] = {}
-        """When each task of the others' shares was seen first."""
+        """Until when each key or task of the others' shares is left to them."""
 
     @property
     def size(self) -> int:
@@ -96,12 +96,15 @@ class Fleet:
             (ours if self.is_ours(raw) else others).append(raw)
         if len(self._met) > MOST_MET:
             self._met.clear()
-        ages = [(now - self._met.setdefault(raw.name, now), raw) for raw in reversed(others)]
-        late = [raw for age, raw in ages if self.patience <= age < LONG * self.patience]
-        part = -(-len(late) // count)
-        late = late[rank * part : (rank + 1) * part] or late[:part]
-        late += [raw for age, raw in ages if age >= LONG * self.patience]
+        late = [raw for raw in others if self._is_late(raw, now, rank=rank)]
         return Shares(ours, late, leaves_some=len(others) > len(late))
+
+    def _is_late(self, raw: Raw, now: float, *, rank: int) -> bool:
+        """Return whether another has left a task alone for a moment, and it is now ours; all of a key together."""
+        over = now - self._met.setdefault(_name_of(raw), now + self.patience)
+        is_split = over < (LONG - 1) * self.patience
+        count = len(self._members)
+        return over >= 0 and (not is_split or _number(raw) // count % count == rank)
 
     def is_ours(self, raw: Raw) -> bool:
         """Return whether a task is in this instance's share."""
@@ -139,7 +142,11 @@ class Fleet:
 
 
 def _number(raw: Raw) -> int:
-    return zlib.crc32(str(raw.fields.get("resourceKey") or raw.name).encode())
+    return zlib.crc32(_name_of(raw).encode())
+
+
+def _name_of(raw: Raw) -> str:
+    return str(raw.fields.get("resourceKey") or raw.name)
 
 
 def _seen(raw: Raw) -> int:

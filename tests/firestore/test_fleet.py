@@ -47,16 +47,17 @@ def test_what_the_others_leave_alone_for_a_moment_is_split_anew() -> None:
     """Nobody takes what is another's at once; then those that look take different parts of it."""
     clock = VirtualClock()
     one, other, _ = fleets(clock, 3)
-    at_once = [fleet.split(raws(300)) for fleet in (one, other)]
-    left = [raw for raw in raws(300) if all(raw not in share.ours for share in at_once)]
+    at_once = [fleet.split(raws(300, keys=100)) for fleet in (one, other)]
+    left = [raw for raw in raws(300, keys=100) if all(raw not in share.ours for share in at_once)]
     clock.advance(PATIENCE_SECONDS)
     later = [fleet.split(left) for fleet in (one, other)]
     clock.advance(3600)
 
     assert all(not share.late and share.leaves_some for share in at_once)
     assert all(share.late and share.leaves_some for share in later)
-    assert not {raw.name for raw in later[0].late} & {raw.name for raw in later[1].late}
-    assert one.split(raws(300)).ours == raws(300), "who has not been seen for long has no share"
+    first, second = ({raw.fields["resourceKey"] for raw in share.late} for share in later)
+    assert not first & second, "all of a key go to one, or its order is lost"
+    assert one.split(left).ours == left, "who has not been seen for long has no share"
 
 
 def new(number: int) -> NewTask:
