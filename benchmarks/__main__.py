@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.drains import drain_rate, drain_rate_of_processes, rate_beside_hot_key
+from benchmarks.firestore import measure_firestore
 from benchmarks.places import MariadbPlaces, MemoryPlaces, Places, PostgresqlPlaces, SqlitePlaces
 from benchmarks.workload import create_rate, median, percentile, pickup_latencies
 from tools.servers import ServerMissingError, running_mariadb, running_postgresql
@@ -19,6 +20,7 @@ STORES = {
     "sqlite": "SQLite (synchronous=FULL)",
     "postgresql": "PostgreSQL (fsync)",
     "mariadb": "MariaDB (fsync)",
+    "firestore": "Firestore (Google's emulator)",
 }
 
 
@@ -37,9 +39,14 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--probes", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=[], metavar="TEXT", help="what to measure of firestore")
     size = parser.parse_args()
     for store in size.stores:
         try:
+            if store == "firestore":
+                print(STORES[store], flush=True)
+                measure_firestore(size.runs, size.only)
+                continue
             with opened(store) as places:
                 print(STORES[store], flush=True)
                 measure(places, size)

@@ -8,8 +8,9 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import IO
+from typing import IO, Any
 
 from benchmarks.workload import SLOTS, Keyed, Nothing, make_manager
 from oncetask import OnceTask, TaskFilter, TaskManager, TaskStore
@@ -30,7 +31,14 @@ async def drain_rate(url: TaskStore | str, tasks: int) -> float:
 
 def drain_rate_of_processes(url: str, tasks: int, *, processes: int) -> float:
     """Return tasks per second from the first claim of any until no process finds any more."""
-    command = [sys.executable, "-m", "benchmarks.drains", url]
+    spans = replies_of_processes([sys.executable, "-m", "benchmarks.drains", url], processes)
+    asyncio.run(_check_empty(make_manager(url)))
+    seconds: float = max(ended for _, ended in spans) - min(began for began, _ in spans)
+    return tasks / seconds
+
+
+def replies_of_processes(command: Sequence[str], processes: int) -> list[Any]:
+    """Start as many processes, let them go when all are ready, and return what they write in the end, read as JSON."""
     with ExitStack() as stack:
         drainers = [
             stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
@@ -42,10 +50,14 @@ def drain_rate_of_processes(url: str, tasks: int, *, processes: int) -> float:
         for drainer in drainers:
             _stream(drainer.stdin).write("go\n")
             _stream(drainer.stdin).flush()
-        spans = [json.loads(drainer.communicate(timeout=DRAIN_SECONDS)[0]) for drainer in drainers]
-    asyncio.run(_check_empty(make_manager(url)))
-    seconds: float = max(ended for _, ended in spans) - min(began for began, _ in spans)
-    return tasks / seconds
+        return [json.loads(drainer.communicate(timeout=DRAIN_SECONDS)[0]) for drainer in drainers]
+
+
+async def wait_for_the_others() -> None:
+    """Say that this process is ready, and wait until all are."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.readline)
 
 
 def _stream(pipe: IO[str] | None) -> IO[str]:
@@ -92,9 +104,7 @@ async def _check_empty(manager: TaskManager) -> None:
 async def _drain(url: str) -> tuple[float, float]:
     manager = make_manager(url)
     await manager.count_tasks()
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
+    await wait_for_the_others()
     began = time.perf_counter()
     await manager.drain()
     ended = time.perf_counter()

@@ -69,10 +69,14 @@ async def _remembered(
 
 
 def _learn(memory: Memory, draft: Draft, documents: Mapping[str, Stored], *, times: Sequence[Any]) -> None:
-    """Remember what was written over documents that were remembered."""
+    """Remember what was written over documents that were remembered; of what is held no longer, just that."""
     for task_id, write, updated in zip(draft.written, draft.writes, times, strict=True):
-        if updated is not None and write.fields is not None:
+        if updated is None or write.fields is None:
+            continue
+        if draft.holds(task_id):
             memory.learn(documents[task_id].written(write.fields, updated))
+        else:
+            memory.release(task_id)
 
 
 async def _apply(database: Database, place: Place, atoms: Sequence[Atom], *, tries: int) -> list[Answer]:

@@ -1,7 +1,9 @@
 """Claiming: candidates are read outside of any transaction, and taken by commits under the times that were read."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from oncetask_core.claims import Claim, claim_order, leased
@@ -14,9 +16,9 @@ from oncetask_firestore.applying import apply, halves
 from oncetask_firestore.candidates import Candidates, Unit
 from oncetask_firestore.database import LOCKS, Database, Raw, UnwritableError, Write
 from oncetask_firestore.fleet import Fleet
-from oncetask_firestore.keys import Key, is_leased_beside, lock_name
+from oncetask_firestore.keys import Key, leased_beside, lock_name
 from oncetask_firestore.memory import Memory
-from oncetask_firestore.place import Place, new_mark
+from oncetask_firestore.place import Place, Stored, new_mark
 from oncetask_firestore.renewing import held_by
 
 Task = OnceTask[object]
@@ -25,8 +27,14 @@ ROUNDS: Final = 30
 """How often a claim looks again because others were faster with what it had found."""
 RULES: Final = KindRules(has_cleanup=True)
 """By which tasks are given back: what was cancelled meanwhile waits for its clean-up, whether there is one or not."""
+WAITS: Final = 5
+"""How often a claim that finds what is left to others only waits until they have left it alone."""
+MANY: Final = 10
+"""Where more units than that were to be leased at once, it is seen who else claims before it is tried again."""
 COMMIT: Final = 100
 """How many units go into one commit at most."""
+CONTESTED: Final = 25
+"""How many while others were faster a moment ago: one that is lost refuses all of its commit."""
 
 
 async def claim(database: Database, place: Place, memory: Memory, *, fleet: Fleet, wanted: Claim) -> Claimed:
@@ -63,6 +71,7 @@ class _Claiming:
         self._now = place.time.now()
         self._prepared = 0
         self._granted = 0
+        self._held: asyncio.Future[list[Stored]] | None = None
         try:
             self._now + wanted.lease_for
         except OverflowError as error:
@@ -74,15 +83,38 @@ class _Claiming:
         Raises:
             _RepeatedError: The lease holds tasks already.
         """
-        await self._check_repeated()
+        is_new = self._memory.is_new_lease(self._claim.lease_uid)
+        if self._claim.suspects or not (is_new and self._memory.has_windows(self._claim.slots)):
+            self._ask_held()
+        try:
+            return await self._run()
+        finally:
+            if self._held is not None:
+                self._held.cancel()
+
+    def _ask_held(self) -> None:
+        """Begin to ask what the lease holds already, unless that has begun.
+
+        It is not asked where a lease that this instance sees for the first time takes what this instance has read a
+        moment ago: a worker repeats its claims at the instance that it sent them to. Were it another's repeat after
+        all, the lease would hold the tasks of both, and the next renewal would give back those that nobody runs.
+        """
+        if self._held is None:
+            self._held = asyncio.ensure_future(held_by(self._database, self._place, [self._claim.lease_uid]))
+            self._held.add_done_callback(lambda held: held.cancelled() or held.exception())  # others may fail first
+
+    async def _run(self) -> Claimed:
+        if not self._place.time.is_known:
+            self._ask_held()
+            await self._check_first()
         self._place.time.check()
         self._now = self._place.time.now()
         kinds = {kind: self._candidates(kind) for kind in self._claim.slots}
         tasks = await self._suspect(kinds) if self._claim.suspects else await self._ordinary(kinds)
+        await self._check_first()
         tasks = await self.kept(tasks)
         unreadable = {task_id: reason for one in kinds.values() for task_id, reason in one.unreadable.items()}
-        times = [await candidates.next_due() for candidates in kinds.values()]
-        due = min((time for time in times if time is not None), default=None)
+        due = await self._next_due(kinds)
         return Claimed(tasks=tasks, now=self._now, next_due=due, unreadable=unreadable)
 
     async def kept(self, tasks: Sequence[Task]) -> list[Task]:
@@ -90,20 +122,31 @@ class _Claiming:
         given_back = await self._given_back(tasks) if self._place.shared_with_go else ()
         return [task for task in tasks if task.id not in given_back]
 
+    async def _next_due(self, kinds: Mapping[str, Candidates]) -> datetime | None:
+        """Return when something becomes due, or when to look after what was left to other instances."""
+        has_enough = {kind: one.granted >= self._claim.slots[kind].limit for kind, one in kinds.items()}
+        times = await asyncio.gather(*(one.next_due(roughly=has_enough[kind]) for kind, one in kinds.items()))
+        later = self._now + timedelta(seconds=self._fleet.patience)
+        looks = [later for kind, one in kinds.items() if one.leaves_some and not has_enough[kind]]
+        return min([*(time for time in times if time is not None), *looks], default=None)
+
     async def _given_back(self, tasks: Sequence[Task]) -> frozenset[str]:
         """Release what was just claimed of keys on which a Go worker holds a lease; return the ids.
 
         Go's claim sees our lease, or we see Go's: whoever commits second looks after the other has written.
         """
-        keys: defaultdict[Key, list[Task]] = defaultdict(list)
+        kinds: defaultdict[str, defaultdict[Key, list[Task]]] = defaultdict(lambda: defaultdict(list))
         for task in tasks:
             if task.resource_key is not None:
-                keys[Key(task.kind, task.resource_key)].append(task)
+                kinds[task.kind][Key(task.kind, task.resource_key)].append(task)
         released: list[Task] = []
-        for key, ours in keys.items():
-            if await is_leased_beside(self._database, self._place, key, ids=[task.id for task in ours]):
-                released += ours
+        for keys in kinds.values():
+            ids = {key: [task.id for task in ours] for key, ours in keys.items()}
+            for key in await leased_beside(self._database, self._place, ids):
+                released += keys[key]
         await self._release(released)
+        for task in released:
+            self._memory.forget_key(Key(task.kind, str(task.resource_key)))
         return frozenset(task.id for task in released)
 
     async def _release(self, tasks: Sequence[Task]) -> None:
@@ -126,11 +169,18 @@ class _Claiming:
             suspects=suspects,
         )
 
+    async def _check_first(self) -> None:
+        """See, before anything is written, whether the lease holds tasks, if that was asked."""
+        if self._held is not None:
+            self._refuse_repeat(await self._held)
+
     async def _check_repeated(self) -> None:
-        held = await held_by(self._database, self._place, [self._claim.lease_uid])
+        self._refuse_repeat(await held_by(self._database, self._place, [self._claim.lease_uid]))
+
+    def _refuse_repeat(self, held: Sequence[Stored]) -> None:
         if held:
-            held.sort(key=lambda one: one.document.place)
-            raise _RepeatedError(Claimed(tasks=[one.task for one in held], now=self._now))
+            in_order = sorted(held, key=lambda one: one.document.place)
+            raise _RepeatedError(Claimed(tasks=[one.task for one in in_order], now=self._now))
 
     async def _ordinary(self, kinds: Mapping[str, Candidates]) -> list[Task]:
         taken: list[Task] = []
@@ -143,21 +193,33 @@ class _Claiming:
         """Take what is remembered, or else what is due; where others were faster, look again."""
         if limit < 1:
             return []
-        taken = await self._grant(candidates, (await candidates.remembered())[:limit])
-        if candidates.waits_for_us:
-            taken += await self._rest(candidates, limit - len(taken))
+        taken = await self._grant(candidates, (await candidates.remembered(limit))[:limit])
+        if candidates.looks_aside() or (not taken and candidates.waits_for_us):
+            taken += await self._beside(candidates, limit - len(taken))
+        waits = 0
         for _ in range(ROUNDS):
             free = limit - len(taken)
             if free == 0 or candidates.waits_for_us or (taken and candidates.has_more):
                 break
-            units, is_full = await candidates.first(free)
-            granted = await self._grant(candidates, units[:free])
+            if not self._granted:  # else the lease holds what it was granted here
+                self._ask_held()
+            units = (await candidates.first(free))[:free]
+            granted = await self._grant(candidates, units)
             taken += granted
-            if len(granted) == min(len(units), free):
-                taken += await self._rest(candidates, free - len(granted)) if is_full else []
-                break
+            if len(granted) == len(units):
+                taken += await self._rest(candidates, free - len(granted)) if candidates.hides_more else []
+                if taken or waits == WAITS or not candidates.leaves_some:
+                    break
+                waits += 1
+                await asyncio.sleep(self._fleet.patience)  # whoever's share it is may be gone: then it is ours
             candidates.again()
         return [task for tasks in taken for task in tasks]
+
+    async def _beside(self, candidates: Candidates, free: int) -> list[list[Task]]:
+        """Take what is not among that which was read a moment ago."""
+        if candidates.window_hides_more:
+            return await self._rest(candidates, free)
+        return await self._grant(candidates, (await candidates.newcomers(free))[:free]) if free > 0 else []
 
     async def _rest(self, candidates: Candidates, free: int) -> list[list[Task]]:
         """Take what a full page did not show: tasks without a key, then other keys."""
@@ -179,14 +241,18 @@ class _Claiming:
 
     async def _grant(self, candidates: Candidates, units: Sequence[Unit]) -> list[list[Task]]:
         granted: list[list[Task]] = []
-        for start in range(0, len(units), COMMIT):
-            granted += await self._commit(candidates, units[start : start + COMMIT])
+        left = units
+        while left:
+            size = CONTESTED if self._fleet.is_contested else COMMIT
+            granted += await self._commit(candidates, left[:size])
+            left = left[size:]
         return granted
 
     async def _commit(self, candidates: Candidates, units: Sequence[Unit]) -> list[list[Task]]:
         """Lease units in one commit; where others were faster with one, halve, until it stands alone and is lost."""
         if not units:
             return []
+        await self._check_first()
         mark = new_mark()
         grants = [self._grant_of(unit, mark) for unit in units]
         writes = [write for grant in grants for write in grant.writes]
@@ -196,18 +262,23 @@ class _Claiming:
             return await self._singled_out(candidates, units, error)
         if times is not None:
             self._granted += len(units)
+            candidates.granted += len(units)
             self._learn(candidates, grants, iter(times))
             return [grant.tasks for grant in grants]
         if not self._granted:
             await self._check_repeated()  # whoever was faster may have been a request of this very claim
-        candidates.lost()
         left = await self._unchanged(units)
+        candidates.lost(len(units) - len(left), of=len(units))
+        unchanged = {unit.head.id for unit in left}
         for unit in units:
-            if unit not in left:
+            if unit.head.id not in unchanged:
                 candidates.took(unit)
                 self._forget(unit)
-        if len(left) < len(units):
-            return await self._commit(candidates, left)
+        if len(units) > MANY:
+            await self._fleet.meet(self._database)
+        ours = [unit for unit in left if self._fleet.is_ours(unit.members[0].raw)]
+        if len(ours) < len(units):
+            return await self._commit(candidates, ours)
         if len(units) == 1:
             return []
         first, rest = halves(units)

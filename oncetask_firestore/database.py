@@ -6,21 +6,23 @@ that every write leaves in its document tells whether the first one was written.
 """
 
 import asyncio
+import contextlib
 import functools
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from google.api_core import exceptions
 from google.cloud.firestore_v1 import AsyncClient
 
-from oncetask_core.errors import StoreError
+from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_firestore import messages
-from oncetask_firestore.channel import Channel
+from oncetask_firestore.channel import Channel, Heard
 from oncetask_firestore.extras import EXTRAS
 from oncetask_firestore.failures import REFUSALS, TRANSIENT, UNCERTAIN, UNWRITABLE, failed, unavailable
 from oncetask_firestore.messages import Query
 from oncetask_firestore.store_time import StoreTime
+from oncetask_firestore.usage import Usage
 
 T = TypeVar("T")
 
@@ -28,6 +30,9 @@ TASKS: Final = "onceTasks"
 LOCKS: Final = "onceTaskKeys"
 CONTROLS: Final = "onceTaskControls"
 WORKERS: Final = "onceTaskWorkers"
+WAKES: Final = "onceTaskWakes"
+ANY: Final = "any"
+"""Instead of a time of update: whatever is there, or nothing, is written over."""
 PATIENCE_SECONDS: Final = 15.0
 """How long a call is repeated before the store counts as unavailable."""
 FIRST_PAUSE: Final = 0.02
@@ -61,7 +66,7 @@ class Write(NamedTuple):
     fields: Mapping[str, Any] | None
     """What is created or changed; None deletes."""
     updated: Any = None
-    """The document's time of update when the write was decided on; None where there was no document."""
+    """The document's time of update when the write was decided on; None where there was no document, or `ANY`."""
 
 
 class UnwritableError(StoreError):
@@ -74,11 +79,12 @@ class Database:
     Args:
         client: Firestore's client, of the running event loop.
         time: Learns the server's time.
+        usage: Counts what is asked.
         name: How errors call it.
     """
 
-    def __init__(self, client: AsyncClient, time: StoreTime, *, name: str = "Firestore") -> None:
-        self._channel = Channel(client, time)
+    def __init__(self, client: AsyncClient, time: StoreTime, usage: Usage, *, name: str = "Firestore") -> None:
+        self._channel = Channel(client, time, usage)
         self._name = name
 
     async def close(self) -> None:
@@ -114,6 +120,24 @@ class Database:
             StoreError: It refuses: an index may be missing.
         """
         return await self._patiently(lambda: self._channel.count(query))
+
+    async def listen(self, query: Query) -> AsyncGenerator[Heard, None]:
+        """Yield the documents that a query finds, and each again when it changes.
+
+        The end comes after a long silence.
+
+        Raises:
+            StoreUnavailableError: The stream broke; a new one may do better.
+            StoreError: Firestore refuses: an index may be missing.
+        """
+        try:
+            async with contextlib.aclosing(self._channel.listen(query)) as documents:
+                async for document in documents:
+                    yield document
+        except TRANSIENT as error:
+            raise StoreUnavailableError(f"the listener broke off: {error!r}") from error
+        except exceptions.GoogleAPICallError as error:
+            raise failed(self._name, error) from error
 
     async def commit(self, writes: Sequence[Write], *, mark: str) -> Sequence[Any] | None:
         """Write everything, or nothing because a precondition does not hold.
@@ -183,7 +207,7 @@ class Database:
             messages.set_fields(message.update, write.fields)
         if write.updated is None:
             message.current_document.exists = False
-        else:
+        elif write.updated is not ANY:
             message.current_document.update_time.CopyFrom(write.updated)
             if write.fields is not None:
                 message.update_mask.field_paths.extend(write.fields)

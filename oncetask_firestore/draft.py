@@ -56,6 +56,11 @@ class Draft:
         """The ids of the tasks that the writes are about."""
         return list(self._writes)
 
+    def holds(self, task_id: str) -> bool:
+        """Return whether a task that was written is held by a lease."""
+        task = self._tasks[task_id]
+        return task is not None and task.lease_uid is not None
+
     def submit(self, atom: Atom) -> Answer:
         """Take an atom into the draft, or say why nothing of it is written."""
         before = (dict(self._tasks), set(self._expired), dict(self._writes))

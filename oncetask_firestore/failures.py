@@ -15,6 +15,7 @@ UNCERTAIN = (
     exceptions.ServiceUnavailable,
     exceptions.DeadlineExceeded,
     exceptions.InternalServerError,
+    exceptions.Unknown,
     exceptions.Cancelled,
     exceptions.Unknown,
     exceptions.RetryError,

@@ -78,7 +78,7 @@ async def _seated(database: Database, place: Place, page: Sequence[tuple[Positio
     tasks = [task for _, task in page]
     keys = {Key(task.kind, task.resource_key): task for task in tasks if task.resource_key is not None}
     lines = await asyncio.gather(*(line_of(database, place, key, group=1) for key in list(keys)[:SEATS]))
-    heads = {line.head.task.id for line, _ in lines if line is not None}
+    heads = {line.head.task.id for line in lines if line is not None}
     return [msgspec.structs.replace(task, head_key=task.resource_key) if task.id in heads else task for task in tasks]
 
 

@@ -10,6 +10,7 @@ from google.cloud.firestore_v1 import AsyncClient
 from oncetask_firestore.clients import name_of, new_client, options_of
 from oncetask_firestore.database import Database
 from oncetask_firestore.store_time import StoreTime
+from oncetask_firestore.usage import Usage
 
 
 class Loops:
@@ -21,6 +22,7 @@ class Loops:
         database: The database, where no client is given.
         credentials: The credentials, where no client is given.
         time: Learns the server's time from every reply.
+        usage: Counts what is asked on every loop.
     """
 
     def __init__(
@@ -31,8 +33,10 @@ class Loops:
         database: str | None,
         credentials: object,
         time: StoreTime,
+        usage: Usage,
     ) -> None:
         self._time = time
+        self._usage = usage
         self._options: dict[str, Any] = {"project": project, "database": database, "credentials": credentials}
         if client is not None:
             self._options = options_of(client)
@@ -51,7 +55,7 @@ class Loops:
         database = self._by_loop.get(loop)
         if database is None:
             made = new_client(self._options)
-            database = self._by_loop[loop] = Database(made, self._time, name=name_of(made))
+            database = self._by_loop[loop] = Database(made, self._time, self._usage, name=name_of(made))
         return database
 
     async def close(self) -> None:

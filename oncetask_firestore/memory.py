@@ -4,7 +4,8 @@ Nothing here is relied upon. Whatever is written on the strength of it is writte
 remembered, and refused if somebody wrote since; then it is forgotten, and read.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -12,8 +13,16 @@ import msgspec
 from oncetask_firestore.database import Raw
 from oncetask_firestore.place import Stored
 
-WINDOW_SECONDS: Final = 1.0
+WINDOW_SECONDS: Final = 2.0
 """How long due tasks that were read and not claimed may be claimed without another look."""
+MOST_PAGE: Final = 2000
+"""How many due tasks are read at once at most."""
+WALK_SECONDS: Final = 1.0
+"""How long after a walk over all keys that found nothing the next one may begin."""
+ASIDE_SECONDS: Final = 0.5
+"""How often it is looked for other tasks than those that were read and wait for their keys."""
+NEXT_DUE_SECONDS: Final = 1.0
+"""How long it is not asked again what becomes due next, while there is enough to do."""
 BUSY_SECONDS: Final = 5.0
 """How long a key that this instance holds counts as busy without another look."""
 MOST: Final = 10_000
@@ -31,10 +40,16 @@ class HeldKey(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Due tasks that were read together, of which there are more than were read."""
+    """Due tasks that were read together, of which there are many."""
 
     stored: Sequence[Stored]
     since: float
+    size: int
+    """How many there were."""
+    hides_more: bool
+    """Whether more was due than could be read."""
+    read_at: datetime
+    """The store's time of the reading."""
 
 
 class Memory:
@@ -49,10 +64,28 @@ class Memory:
         self._held: dict[str, Stored] = {}
         self._keys: dict[Key, HeldKey] = {}
         self._key_of: dict[str, Key] = {}
+        self._leases: set[str] = set()
         self._windows: dict[str, Window] = {}
-        self._fruitless: dict[str, float] = {}
+        self._walk_at: dict[str, float] = {}
+        self._page_at: dict[str, float] = {}
+        self._aside: dict[str, float] = {}
+        self._pages: dict[str, int] = {}
+        self._next_due: dict[str, tuple[datetime | None, float]] = {}
         self.cursors: dict[str, str] = {}
         """By kind: the resource key at which a walk over the keys stopped."""
+
+    def is_new_lease(self, uid: str) -> bool:
+        """Return whether this instance claims for a lease for the first time, as far as it remembers; now it has."""
+        is_new = uid not in self._leases
+        if len(self._leases) >= MOST:
+            self._leases.clear()
+        self._leases.add(uid)
+        return is_new
+
+    def has_windows(self, kinds: Iterable[str]) -> bool:
+        """Return whether due tasks of every one of these kinds are remembered that may be claimed."""
+        windows = [self._windows.get(kind) for kind in kinds]
+        return all(window is not None and self._age(window) < WINDOW_SECONDS for window in windows)
 
     def known(self, ids: Collection[str]) -> Mapping[str, Stored]:
         """Return the documents of tasks that are held, as this instance wrote them."""
@@ -60,15 +93,18 @@ class Memory:
         return {task_id: stored for task_id, stored in found.items() if stored is not None}
 
     def learn(self, stored: Stored) -> None:
-        """Remember a document as it was just written: one that is held, while it is."""
-        task = stored.task
-        if task.lease_uid is None:
-            self.forget([task.id])
-            self._released(task.id)
-            return
+        """Remember the document of a task that is held, as it was just written."""
         if len(self._held) >= MOST:
             self._held.clear()
-        self._held[task.id] = stored
+        self._held[stored.task.id] = stored
+
+    def release(self, task_id: str) -> None:
+        """Remember that a task that was held has been written, and is held no longer."""
+        self.forget([task_id])
+        key = self._key_of.pop(task_id, None)
+        held = None if key is None else self._keys.get(key)
+        if key is not None and held is not None:
+            self._keys[key] = msgspec.structs.replace(held, holders=held.holders - {task_id})
 
     def forget(self, ids: Collection[str]) -> None:
         """Read these anew the next time."""
@@ -82,12 +118,6 @@ class Memory:
             self._key_of.clear()
         self._keys[key] = HeldKey(lock, frozenset(holders), self._monotonic())
         self._key_of.update(dict.fromkeys(holders, key))
-
-    def _released(self, task_id: str) -> None:
-        key = self._key_of.pop(task_id, None)
-        held = None if key is None else self._keys.get(key)
-        if key is not None and held is not None:
-            self._keys[key] = msgspec.structs.replace(held, holders=held.holders - {task_id})
 
     def forget_key(self, key: Key) -> None:
         """Look anew who holds a key."""
@@ -105,24 +135,56 @@ class Memory:
         held = self._keys.get(key)
         return held.lock if held is not None and not held.holders else None
 
-    def walked(self, kind: str, *, found: bool) -> None:
-        """Remember whether a walk over the keys of a kind found anything."""
-        self._fruitless[kind] = float("-inf") if found else self._monotonic()
+    def walked(self, kind: str, *, found: bool, whole: bool) -> None:
+        """Remember whether a walk over the keys of a kind found anything, and whether it came round."""
+        pause = WALK_SECONDS if whole else ASIDE_SECONDS
+        self._walk_at[kind] = float("-inf") if found else self._monotonic() + pause
 
     def may_walk(self, kind: str) -> bool:
         """Return whether the keys of a kind should be walked over again."""
-        return self._monotonic() - self._fruitless.get(kind, float("-inf")) > WINDOW_SECONDS
+        return self._monotonic() > self._walk_at.get(kind, float("-inf"))
+
+    def looks_aside(self, kind: str) -> bool:
+        """Return whether to look now for other tasks than those that were read: it is so twice in a second."""
+        is_time = self._monotonic() - self._aside.get(kind, float("-inf")) > ASIDE_SECONDS
+        if is_time:
+            self._aside[kind] = self._monotonic()
+        return is_time
+
+    def page_size(self, kind: str, *, least: int) -> int:
+        """Return how many due tasks to read: twice as many as before where those were soon used up."""
+        now, size = self._monotonic(), self._pages.get(kind, 0)
+        if now - self._page_at.get(kind, float("-inf")) < WINDOW_SECONDS / 4:
+            size *= 2
+        self._page_at[kind] = now
+        self._pages[kind] = min(max(size, least), MOST_PAGE)
+        return self._pages[kind]
 
     def window(self, kind: str) -> Window | None:
         """Hand out the due tasks of a kind that were read a moment ago and not claimed."""
         window = self._windows.pop(kind, None)
-        is_fresh = window is not None and self._monotonic() - window.since < WINDOW_SECONDS
-        return window if is_fresh else None
+        if window is None or self._age(window) < WINDOW_SECONDS:
+            return window
+        if len(window.stored) > window.size // 2:
+            self._pages[kind] //= 2
+        return None
 
-    def new_window(self, stored: Sequence[Stored]) -> Window:
+    def new_window(self, stored: Sequence[Stored], *, read_at: datetime, hides_more: bool) -> Window:
         """Return due tasks that were read just now."""
-        return Window(stored, self._monotonic())
+        return Window(stored, self._monotonic(), len(stored), hides_more, read_at)
 
     def keep_window(self, kind: str, window: Window) -> None:
         """Remember what of a window was not claimed."""
         self._windows[kind] = window
+
+    def _age(self, window: Window) -> float:
+        return self._monotonic() - window.since
+
+    def learn_next_due(self, kind: str, time: datetime | None) -> None:
+        """Remember what was read just now about when something becomes due."""
+        self._next_due[kind] = (time, self._monotonic())
+
+    def next_due(self, kind: str) -> tuple[datetime | None, bool]:
+        """Return when something becomes due, as far as is remembered, and whether that was read a moment ago."""
+        time, since = self._next_due.get(kind, (None, float("-inf")))
+        return time, self._monotonic() - since < NEXT_DUE_SECONDS

@@ -26,6 +26,9 @@ RunQueryRequest: Final = _raw(types.RunQueryRequest)
 RunQueryResponse: Final = _raw(types.RunQueryResponse)
 AggregateRequest: Final = _raw(types.RunAggregationQueryRequest)
 AggregateResponse: Final = _raw(types.RunAggregationQueryResponse)
+ListenRequest: Final = _raw(types.ListenRequest)
+ListenResponse: Final = _raw(types.ListenResponse)
+REMOVED: Final = int(types.TargetChange.TargetChangeType.REMOVE)
 _Operator = types.StructuredQuery.FieldFilter.Operator
 _OPERATORS: Final[Mapping[str, int]] = {
     "==": int(_Operator.EQUAL),

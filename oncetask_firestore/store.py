@@ -1,7 +1,9 @@
 """The store on Cloud Firestore, for any number of processes and machines, and beside workers of the Go library."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
 
 from google.cloud.firestore_v1 import AsyncClient
 
@@ -19,8 +21,10 @@ from oncetask_firestore.fleet import Fleet
 from oncetask_firestore.loops import Loops
 from oncetask_firestore.memory import Memory
 from oncetask_firestore.names import check_ids
-from oncetask_firestore.place import Place
+from oncetask_firestore.place import Place, new_mark
 from oncetask_firestore.store_time import StoreTime
+from oncetask_firestore.usage import Usage
+from oncetask_firestore.waking import Bell, Wakes, makes_work
 
 
 class FirestoreStore:
@@ -63,7 +67,24 @@ class FirestoreStore:
         self._place = Place(check_env(env), check_ids(ids), StoreTime(injected), shared_with_go)
         self._memory = Memory(self._place.time.monotonic)
         self._fleet = Fleet(self._place)
-        self._loops = Loops(client, project=project, database=database, credentials=credentials, time=self._place.time)
+        self._has_clock = injected is not None
+        self._teller = new_mark()
+        self._wakes = Wakes(self._place, self._teller)
+        self._bells: WeakKeyDictionary[asyncio.AbstractEventLoop, Bell] = WeakKeyDictionary()
+        self._usage = Usage()
+        self._loops = Loops(
+            client,
+            project=project,
+            database=database,
+            credentials=credentials,
+            time=self._place.time,
+            usage=self._usage,
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """What this instance has asked of Firestore so far, as Firestore bills it."""
+        return self._usage
 
     @property
     def env(self) -> str:
@@ -72,8 +93,8 @@ class FirestoreStore:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """The clock can be injected."""
-        return frozenset({"injected_clock"})
+        """The clock can be injected; on Firestore's own time the store hears of others' tasks."""
+        return frozenset({"injected_clock"} if self._has_clock else {"injected_clock", "wake_ups"})
 
     async def open(self) -> None:
         """Read one document, to see that the database is there and may be read.
@@ -87,6 +108,9 @@ class FirestoreStore:
 
     async def close(self) -> None:
         """Close the connection of this event loop."""
+        bell = self._bells.pop(asyncio.get_running_loop(), None)
+        if bell is not None:
+            await bell.close()
         await self._loops.close()
 
     async def migrate(self) -> None:
@@ -102,7 +126,10 @@ class FirestoreStore:
         Raises:
             StoreError: A value cannot be stored; of many tasks, others may have been added.
         """
-        return await applying.insert(self._loops.here(), self._place, tasks)
+        answers = await applying.insert(self._loops.here(), self._place, tasks)
+        if any(answer.created for answer in answers):
+            self._tell()
+        return answers
 
     async def get(self, ids: Collection[str]) -> Found:
         """Return the tasks with these ids."""
@@ -126,11 +153,17 @@ class FirestoreStore:
         Raises:
             StoreError: The leases would end at a time out of range; nothing was leased.
         """
-        return await claiming.claim(self._loops.here(), self._place, self._memory, fleet=self._fleet, wanted=claim)
+        claimed = await claiming.claim(self._loops.here(), self._place, self._memory, fleet=self._fleet, wanted=claim)
+        if claimed.tasks:
+            self._wakes.note_granted()
+        return claimed
 
     async def apply(self, atoms: Sequence[Atom]) -> Sequence[Answer]:
         """Write each atom whose guards hold."""
-        return await applying.apply(self._loops.here(), self._place, self._memory, atoms=atoms)
+        answers = await applying.apply(self._loops.here(), self._place, self._memory, atoms=atoms)
+        if makes_work(atoms):
+            self._tell()
+        return answers
 
     async def renew(self, leases: Mapping[str, timedelta | None]) -> Renewed:
         """Extend what the named leases hold.
@@ -144,6 +177,15 @@ class FirestoreStore:
         """Remove each task whose guard holds."""
         return await applying.delete(self._loops.here(), self._place, guards)
 
+    async def changed(self) -> None:
+        """Return once somebody else may have created a task, or made one due.
+
+        Raises:
+            StoreUnavailableError: Nothing can be heard now.
+            StoreError: Firestore refuses.
+        """
+        await self._wakes.changed(self._loops.here())
+
     async def read_control(self, prefix: str = "") -> Mapping[str, ControlRecord]:
         """Return the control records whose names begin with `prefix`."""
         return await controlling.read(self._loops.here(), self.env, prefix)
@@ -151,3 +193,11 @@ class FirestoreStore:
     async def write_control(self, name: str, value: str | None, *, if_revision: int | None = None) -> bool:
         """Write or remove a control record."""
         return await controlling.write(self._loops.here(), self.env, name, value, if_revision=if_revision)
+
+    def _tell(self) -> None:
+        if "wake_ups" not in self.capabilities:
+            return
+        loop = asyncio.get_running_loop()
+        if loop not in self._bells:
+            self._bells[loop] = Bell(self._place, self._loops.here(), self._teller)
+        self._bells[loop].ring()

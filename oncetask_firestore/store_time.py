@@ -62,16 +62,21 @@ class StoreTime:
             self._correction = max(lowest, min(highest, self._correction))
             self._learnt = self._host.monotonic()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the time is known well enough for a decision that depends on it."""
+        if self._clock is not None:
+            return True
+        learnt = self._learnt
+        return learnt is not None and self._host.monotonic() - learnt <= TRUSTED.total_seconds()
+
     def check(self) -> None:
         """Refuse a decision that depends on the time while the time is not known well enough.
 
         Raises:
             StoreUnavailableError: No round trip of the last minute took less than five seconds.
         """
-        if self._clock is not None:
-            return
-        learnt = self._learnt
-        if learnt is None or self._host.monotonic() - learnt > TRUSTED.total_seconds():
+        if not self.is_known:
             raise StoreUnavailableError(
                 f"the time of Firestore is not known: no call of the last {TRUSTED} was answered within {WIDEST}"
             )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 
 from oncetask_core.task import OnceTask
-from oncetask_firestore import candidates, keys
+from oncetask_firestore import keys
 
 Patching = Callable[[ModuleType, str, object], None]
 
@@ -22,7 +22,6 @@ def any_of(tasks: Iterable[OnceTask[object]]) -> OnceTask[object] | None:
 def take_any_head(patch: Patching = setattr) -> None:
     """Let each claim take any task of a key, so that no two meet at the same document but the lock."""
     patch(keys, "rightful_head", any_of)
-    patch(candidates, "rightful_head", any_of)
 
 
 def take_no_lock(patch: Patching = setattr) -> None:

@@ -1,5 +1,6 @@
 """A store of ours and a Go worker on the same tasks: what Go writes over ours is read rightly, by both sides."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,6 +19,7 @@ from oncetask_core.transition import Answer, Atom, Transition, Verdict
 from oncetask_core.worker.events import Events
 from oncetask_core.worker.upkeep import Upkeep
 from oncetask_firestore import FirestoreStore, claiming, database, loops
+from oncetask_firestore.keys import Key
 from tests.asynchronous import asynchronous
 from tests.core.records import a_failure
 from tests.firestore import golang
@@ -401,12 +403,13 @@ async def test_what_we_give_back_is_given_back_although_go_changes_it(
 ) -> None:
     """A cancel between our look and our release: nobody holds the task, nothing is charged, its clean-up is due."""
 
-    async def go_cancels(*_: object, **__: object) -> bool:
-        return bool(await beside.asked.cancel(["t"])) or True
+    async def go_cancels(_database: object, _place: object, keys: Iterable[Key]) -> frozenset[Key]:
+        await beside.asked.cancel(["t"])
+        return frozenset(keys)
 
     await beside.store.insert([new_task("t", "k")])
     with monkeypatch.context() as patched:
-        patched.setattr(claiming, "is_leased_beside", go_cancels)
+        patched.setattr(claiming, "leased_beside", go_cancels)
         claimed = await beside.taken()
     task = await beside.read()
     cleanup = await beside.claimed()

@@ -23,10 +23,11 @@ CODES = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.ABORTED,
 )
 PASSING = (*CODES, grpc.StatusCode.RESOURCE_EXHAUSTED)
-UNKNOWN = CODES[:3]
+UNKNOWN = CODES[:4]
 """What leaves the outcome of a commit unknown."""
 
 

@@ -280,9 +280,9 @@ async def test_each_commit_of_a_call_may_be_struck(name: str, when: str, faults:
 
 @asynchronous
 async def test_every_site_that_commits_is_among_them(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that is added to the code has to be struck here as well."""
+    """A commit that is added to the code has to be struck here as well; a bell that is not heard costs a poll alone."""
     sites = Sites(monkeypatch)
     for name in ALL:
         await traced(name, faults, lambda: disarm(faults))
 
-    assert sites.seen == sites_in_the_code()
+    assert sites.seen == sites_in_the_code() - {"waking._ring"}

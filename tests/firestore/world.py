@@ -1,5 +1,6 @@
 """A project of the test's own on the emulator, stores on it, and faults in the channel between them."""
 
+import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,6 +13,7 @@ from google.cloud.firestore_v1 import AsyncClient
 from grpc import aio
 
 from oncetask_firestore import FirestoreStore
+from oncetask_firestore.database import WAKES
 from tests.opening import open_meanwhile
 
 ADDRESS = os.environ.get("ONCETASK_TEST_FIRESTORE", "")
@@ -81,6 +83,7 @@ class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has
         meanwhile: Run before the error of a lost reply is raised.
         calls: The names and requests of all calls.
         reads: How many documents were read, as they are billed: a query that finds nothing reads one.
+        broken: Set to break every stream that listens.
     """
 
     def __init__(self) -> None:
@@ -90,6 +93,7 @@ class Faults(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has
         self.meanwhile: Callable[[], Awaitable[None]] = _nothing
         self.calls: list[tuple[str, Any]] = []
         self.reads = 0
+        self.broken = asyncio.Event()
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Pass on a call with one reply."""
@@ -132,7 +136,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
     faults, plain = Faults(), aio.insecure_channel
 
     def channel(target: str, **options: Any) -> Any:
-        return plain(target, interceptors=[faults, _Streams(faults)], **options)
+        return plain(target, interceptors=[faults, _Streams(faults), _Listeners(faults)], **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(aio, "insecure_channel", channel)
@@ -151,7 +155,41 @@ class _Streams(aio.UnaryStreamClientInterceptor):  # type: ignore[misc]  # grpc 
         return self._faults.passed(name, request, await continuation(client_call_details, request))
 
 
+class _Listeners(aio.StreamStreamClientInterceptor):  # type: ignore[misc]
+    """The third part: listeners, whose stream breaks on demand."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Pass on what is heard until the stream is to break."""
+        self._faults.begun(client_call_details, request)
+        return self._until_broken(await continuation(client_call_details, request))
+
+    async def _until_broken(self, call: Any) -> AsyncIterator[Any]:
+        replies = aiter(call)
+        while True:
+            reply = asyncio.ensure_future(anext(replies))
+            broken = asyncio.ensure_future(self._faults.broken.wait())
+            try:
+                await asyncio.wait({broken, reply}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                broken.cancel()
+                if not reply.done():
+                    reply.cancel()
+            if self._faults.broken.is_set():
+                self._faults.broken.clear()
+                code, nothing = grpc.StatusCode.UNAVAILABLE, aio.Metadata()
+                raise aio.AioRpcError(code, nothing, nothing, details="broken by the test")
+            yield await reply
+
+
 def once(code: "grpc.StatusCode", *names: str) -> Fault:
-    """Return a fault that strikes the first of these calls, and no other."""
+    """Return a fault that strikes the first of these calls, and no other; what only tells others does not count."""
     left = [code]
-    return lambda name, _request: left.pop() if name in names and left else None
+    return lambda name, request: left.pop() if left and name in names and not tells_others(name, request) else None
+
+
+def tells_others(name: str, request: Any) -> bool:
+    """Return whether a call tells other instances of tasks, which happens some time after these were created."""
+    return name == "Commit" and all(f"/{WAKES}/" in write.update.name for write in request.writes)
