@@ -192,8 +192,9 @@ class TaskStore(Protocol):
 
         - What is taken is `claims.chosen` while no other call is in progress, else a part of it in the same order;
           what is written is `claims.leased`.
-        - Repeatable: if `lease_uid` already holds tasks, exactly those are returned and nothing is claimed. Once all of
-          them were settled a repeat claims anew; the epoch tells the two grants apart.
+        - Repeatable: if `lease_uid` already holds tasks, exactly those are returned and nothing is claimed, in the same
+          order as long as none of them has ended. Once all of them were settled a repeat claims anew; the epoch tells
+          the two grants apart.
         - Leases that have run out are not touched: they must be expired first, by `apply`.
         - Each grant gets an `epoch` above every earlier one of its key (or id), deleted tasks included;
           members of one group share it or rise in order.

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from oncetask_conformance.deeds import Row
 from oncetask_conformance.harness import RAW_FIELDS, SEATS, Harness, RawTask, Space
-from oncetask_conformance.model import Model
+from oncetask_conformance.model import Model, Taken
 from oncetask_conformance.moves import KINDS, Move, Seen
 from oncetask_core.claims import Claim
 from oncetask_core.clock import VirtualClock
@@ -88,6 +88,7 @@ class Player:
         self._ask = bench.ask
         self._left_out = frozenset[str]() if bench.has_seats else UNSEATED
         self._epochs = {0: 0}
+        self._granted: dict[str, list[str]] = {}
         """The store's fence number by the model's."""
         self._fences: dict[tuple[str, ...], int] = {}
         """The highest fence number of every key, or of every id without a key."""
@@ -115,15 +116,25 @@ class Player:
         """Claim; return what was taken, and whether the lease held it before."""
         taken = self.model.claim(claim, self.now)
         reply = self._ask(self.store.claim(claim))
-        ids = [row["id"] for row in taken.rows]
-        _same(f"what {claim} takes", [task.id for task in reply.tasks], ids)
+        told = [task.id for task in reply.tasks]
+        rows = self._as_promised(claim.lease_uid, taken, told)
+        _same(f"what {claim} takes", told, [row["id"] for row in rows])
         _same("the time of a claim", reply.now, self.now)
         _same("unreadable records", dict(reply.unreadable), {})
         if not taken.repeated:
             untold = taken.is_full and reply.next_due is None
             _same("what is due next", reply.next_due, None if untold else taken.next_due)
-            self._learn_fences(reply.tasks, taken.rows)
-        return [self._both(task, row) for task, row in zip(reply.tasks, taken.rows, strict=True)], taken.repeated
+            self._learn_fences(reply.tasks, rows)
+        return [self._both(task, row) for task, row in zip(reply.tasks, rows, strict=True)], taken.repeated
+
+    def _as_promised(self, lease_uid: str, taken: Taken, told: Sequence[str]) -> Sequence[Row]:
+        """Return the rows in the order in which they have to come: any, once some of a lease's tasks have ended."""
+        ids = [row["id"] for row in taken.rows]
+        if not taken.repeated:
+            self._granted[lease_uid] = ids
+        if ids == self._granted[lease_uid] or sorted(ids) != sorted(told):
+            return taken.rows
+        return sorted(taken.rows, key=lambda row: told.index(row["id"]))
 
     def _learn_fences(self, tasks: Sequence[OnceTask[object]], rows: Sequence[Row]) -> None:
         before = dict(self._fences)
