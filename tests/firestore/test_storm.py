@@ -86,9 +86,16 @@ async def test_every_task_completes_once_while_calls_fail(faults: Faults) -> Non
     assert completed == dict.fromkeys(tasks, 1)
     assert runs == {task_id: 1 + task.failures for task_id, task in tasks.items()}
     assert {task.crashes for task in tasks.values()} == {0}
-    assert all(len(task.settled_by) == task.claims == runs[task_id] for task_id, task in tasks.items())
+    uneven = {
+        task_id: (task.claims, list(task.settled_by)) for task_id, task in tasks.items() if not _is_even(task, runs)
+    }
+    assert uneven == {}, "(claims, who settled): each claim is one run, and each run one outcome"
     assert sum(task.failures for task in tasks.values()) == TASKS // 10
     assert all(kind.struck for kind in kinds)
+
+
+def _is_even(task: OnceTask[object], runs: Counter[str]) -> bool:
+    return len(task.settled_by) == task.claims == runs[task.id]
 
 
 def register(manager: TaskManager, runs: Counter[str]) -> None:
