@@ -107,7 +107,8 @@ class Beside:
 def beside(monkeypatch: pytest.MonkeyPatch) -> Beside:
     """One task of ours, and both sides on the model of Firestore."""
     made = Beside()
-    monkeypatch.setattr(loops, "AsyncClient", lambda **_: None)
+    monkeypatch.setattr(loops, "new_client", lambda _options: None)
+    monkeypatch.setattr(loops, "name_of", lambda _client: "a model of Firestore")
     monkeypatch.setattr(database, "Channel", lambda *_: ModelChannel(made.model))
     return made
 

@@ -34,7 +34,8 @@ def on_ground(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ground], None]:
 @pytest.fixture
 def played(on_ground: Callable[[Ground], None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Interleaving]:
     """Plays runs on the model."""
-    monkeypatch.setattr(loops, "AsyncClient", lambda **_: None)
+    monkeypatch.setattr(loops, "new_client", lambda _options: None)
+    monkeypatch.setattr(loops, "name_of", lambda _client: "a model of Firestore")
 
     def play(seed: int, *, shared: bool = True) -> Interleaving:
         ground = ModelGround(seed)
