@@ -14,7 +14,6 @@ Fields = Mapping[str, Any]
 NO_WAIT = "0001-01-01T00:00:00Z"
 HIDDEN = "9999-12-31T23:59:59Z"
 SCOPED = "!oncetask:"
-MOST_ERRORS = 10
 TYPES: Mapping[str, tuple[type, ...]] = {
     "id": (str,),
     "type": (str,),

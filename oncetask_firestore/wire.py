@@ -5,9 +5,6 @@ from typing import Any
 
 import msgspec
 
-ERRORS_KEPT = 10
-"""How many entries of `errors` we leave behind; Go keeps them all."""
-
 
 class MalformedError(ValueError):
     """A document that is no task: a field has the wrong type, or holds a text that is no time."""

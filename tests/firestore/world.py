@@ -25,7 +25,6 @@ needs_server = pytest.mark.skipif(
 _numbers = itertools.count(1)
 _made: list[str] = []
 Fields = dict[str, Any]
-Answering = Callable[[], Any]
 Fault = Callable[[str, Any], "grpc.StatusCode | None"]
 """Says by the name of a call and its request which error its caller gets, if any."""
 
@@ -155,7 +154,7 @@ class _Streams(aio.UnaryStreamClientInterceptor):  # type: ignore[misc]  # grpc 
         return self._faults.passed(name, request, await continuation(client_call_details, request))
 
 
-class _Listeners(aio.StreamStreamClientInterceptor):  # type: ignore[misc]
+class _Listeners(aio.StreamStreamClientInterceptor):  # type: ignore[misc]  # grpc has no types
     """The third part: listeners, whose stream breaks on demand."""
 
     def __init__(self, faults: Faults) -> None:

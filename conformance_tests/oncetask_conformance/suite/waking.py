@@ -40,7 +40,7 @@ class WakingTests:
         other = await world.another()
         await _noticed(world)
         waiting = asyncio.ensure_future(_noticed(world))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it begins to wait; what is written before or after that has to be noticed as well
 
         await other.insert([a_new_task()])
 
