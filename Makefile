@@ -29,7 +29,7 @@ ARGS ?=
 .PHONY: help setup demo quick test test-long test-versions check coverage bench lock clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "make %-14s %s\n", $$1, $$2 }'
+	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make .venv with everything that development needs, or bring it up to date
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv starts here: install one, or name it with PYTHON=..." >&2; exit 1; }
@@ -49,7 +49,7 @@ test: setup ## all tests, at the numbers of the gate
 test-long: setup ## all tests at full numbers, in stages that a cut run resumes (ARGS=fresh starts over)
 	@$(AMONG_SQL_SERVERS) tools.stages $(ARGS)
 
-test-versions: setup ## unit tests, memory and SQLite on each supported Python, and on the lowest dependencies
+test-versions: setup ## without servers: unit tests, memory, SQLite on each supported Python and the lowest dependencies
 	@$(RUN) tools.versions $(ARGS)
 
 check: setup ## format, lint, types, import contracts, pure modules, sizes, text

@@ -1,7 +1,7 @@
 """Firestore, bound to the conformance suite: a project of its own for each case, read with Firestore's client."""
 
-import itertools
 import os
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -23,7 +23,6 @@ needs_server = pytest.mark.skipif(
     not ADDRESS, reason="no Firestore emulator: start one, or name it in ONCETASK_TEST_FIRESTORE"
 )
 pytestmark = [pytest.mark.store("firestore"), needs_server]
-_numbers = itertools.count(1)
 AS_GIVEN = {
     "test_each_field_is_stored_as_given",
     "test_a_value_has_the_type_of_its_field",
@@ -77,7 +76,7 @@ class FirestoreHarness:
     @asynccontextmanager
     async def space(self, clock: Clock | None) -> AsyncIterator[Space]:
         """Return a project that nobody else writes."""
-        client = AsyncClient(project=f"case-{os.getpid()}-{next(_numbers)}")
+        client = AsyncClient(project=f"case-{secrets.token_hex(8)}")
         space = FirestoreSpace(client, clock)
         try:
             yield space

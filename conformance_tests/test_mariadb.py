@@ -12,7 +12,7 @@ import pytest
 from pymysql.cursors import DictCursor
 from sql_rows import raw_task
 
-from oncetask_conformance import INJECTED_CLOCK, SEATS, SPOILED_RECORDS, RawTask, Space, conformance
+from oncetask_conformance import INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS, RawTask, Space, conformance
 from oncetask_core.clock import Clock
 from oncetask_core.store import TaskStore
 from oncetask_sql.mariadb.store import open_mariadb
@@ -52,7 +52,7 @@ class MariadbSpace:
 class MariadbHarness:
     """Binds the MariaDB store."""
 
-    capabilities = frozenset({INJECTED_CLOCK, SEATS, SPOILED_RECORDS})
+    capabilities = frozenset({INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS})
 
     @asynccontextmanager
     async def space(self, clock: Clock | None) -> AsyncIterator[Space]:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from oncetask_conformance import INJECTED_CLOCK, SEATS, RawTask, Space, as_raw, conformance
+from oncetask_conformance import INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, RawTask, Space, as_raw, conformance
 from oncetask_core.clock import Clock
 from oncetask_core.store import TaskStore
 from oncetask_memory import MemoryStore
@@ -36,7 +36,7 @@ class MemorySpace:
 class MemoryHarness:
     """Binds the memory store."""
 
-    capabilities = frozenset({INJECTED_CLOCK, SEATS})
+    capabilities = frozenset({INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS})
 
     @asynccontextmanager
     async def space(self, clock: Clock | None) -> AsyncIterator[Space]:

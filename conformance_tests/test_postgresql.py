@@ -10,7 +10,7 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 from sql_rows import raw_task
 
-from oncetask_conformance import INJECTED_CLOCK, SEATS, SPOILED_RECORDS, RawTask, Space, conformance
+from oncetask_conformance import INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS, RawTask, Space, conformance
 from oncetask_core.clock import Clock
 from oncetask_core.store import TaskStore
 from oncetask_sql.postgresql.store import open_postgresql
@@ -51,7 +51,7 @@ class PostgresqlSpace:
 class PostgresqlHarness:
     """Binds the PostgreSQL store, with more options of its URL."""
 
-    capabilities = frozenset({INJECTED_CLOCK, SEATS, SPOILED_RECORDS})
+    capabilities = frozenset({INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS})
 
     def __init__(self, *, options: str = "") -> None:
         self._options = options

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sql_rows import raw_task
 
-from oncetask_conformance import INJECTED_CLOCK, SEATS, SPOILED_RECORDS, RawTask, Space, conformance
+from oncetask_conformance import INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS, RawTask, Space, conformance
 from oncetask_core.clock import Clock
 from oncetask_core.store import TaskStore
 from oncetask_sql import open_sqlite
@@ -44,7 +44,7 @@ class SqliteSpace:
 class SqliteHarness:
     """Binds the SQLite store."""
 
-    capabilities = frozenset({INJECTED_CLOCK, SEATS, SPOILED_RECORDS})
+    capabilities = frozenset({INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS})
 
     @asynccontextmanager
     async def space(self, clock: Clock | None) -> AsyncIterator[Space]:

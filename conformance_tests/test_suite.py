@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from broken.plain import PlainHarness, PlainStore
 
-from oncetask_conformance import INJECTED_CLOCK, SEATS, SPOILED_RECORDS, RawTask
+from oncetask_conformance import INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS, RawTask
 from oncetask_conformance.running import INJECTED, OWN, Case, cases, run
 from oncetask_conformance.suite import SUITE
 from oncetask_core.task import OnceTask
@@ -82,7 +82,7 @@ def test_raw_tasks_have_every_stored_field() -> None:
     assert set(RawTask.__struct_fields__) == set(OnceTask.__struct_fields__) - {"reader"}
 
 
-@pytest.mark.parametrize("lacking", [INJECTED_CLOCK, SEATS, SPOILED_RECORDS])
+@pytest.mark.parametrize("lacking", [INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS])
 def test_a_missing_capability_is_a_skip_by_its_name(lacking: str) -> None:
     """A store without it passes what is left, and what is left is most of the suite."""
     reasons = Counter(_reason(case, Incapable(lacking)) for case in CASES)

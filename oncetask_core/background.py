@@ -3,9 +3,10 @@
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from oncetask_core.errors import ConfigurationError
 
@@ -22,7 +23,7 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        os.register_at_fork(after_in_child=self._forget)
+        _background_loops.add(self)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Return what the coroutine returns.
@@ -41,34 +42,51 @@ class BackgroundLoop:
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
         """Begin to run the coroutine."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        with self._lock:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._started())
 
     def call(self, function: Any) -> None:
         """Call a function on the loop, soon."""
-        self._started().call_soon_threadsafe(function)
+        with self._lock:
+            self._started().call_soon_threadsafe(function)
 
     def close(self) -> None:
-        """End the thread, if there is one; it is started again when it is next needed."""
+        """End the thread, if there is one; it is started again when it is next needed.
+
+        What still runs there is cancelled. Nothing begins on a loop that was told to stop, where it would be lost.
+        """
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            if loop is not None:
+                loop.call_soon_threadsafe(loop.stop)
+        if thread is not None:
             thread.join()
 
     def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="oncetask-background", daemon=True
-                )
-                self._thread.start()
-            return self._loop
+        """Return the loop; called with the lock held."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(self._loop,), name="oncetask-background", daemon=True)
+            self._thread.start()
+        return self._loop
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Forget in a forked child what belongs to the parent: its thread is not there."""
         self._lock = threading.Lock()
         self._loop = self._thread = None
+
+
+_background_loops: Final[weakref.WeakSet[BackgroundLoop]] = weakref.WeakSet()
+"""A hook of a fork cannot be taken back, so that one serves them all."""
+
+
+def _forget_all() -> None:
+    for background in list(_background_loops):
+        background.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

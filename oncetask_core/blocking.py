@@ -69,8 +69,8 @@ def _blocking(
 class SyncTaskManager:
     """`TaskManager` with methods that block; the work is done by an event loop on a thread of its own.
 
-    Safe to share between threads, to use after a fork (the child starts a thread of its own), and where an event loop
-    is running already, as in a notebook.
+    Safe to share between threads, to use after a fork where its store is (the child starts a thread of its own), and
+    where an event loop is running already, as in a notebook.
 
     Args:
         store: As for `TaskManager`.
@@ -241,7 +241,11 @@ class SyncTaskManager:
             asyncio.run(self.manager.run(handle_signals=threading.current_thread() is threading.main_thread()))
 
     def running(self) -> AbstractContextManager[None]:
-        """Run tasks in the background for the length of a `with` block; its end drains."""
+        """Run tasks in the background for the length of a `with` block; its end drains.
+
+        A worker that fails ends the block with its error, but not before the block has come to its end: what it does on
+        this thread cannot be interrupted. Let what waits in it have a `timeout`.
+        """
         return self._running()
 
     @contextmanager
@@ -250,7 +254,7 @@ class SyncTaskManager:
         holding = self._loop.begin(self._hold(begun))
         either: list[Future[Any]] = [begun, holding]
         wait_for(either, return_when=FIRST_COMPLETED)
-        if holding.done():  # it could not begin
+        if not begun.done():  # it could not; a worker that has begun and failed since is told at the end of the block
             holding.result()
         try:
             yield
@@ -273,7 +277,10 @@ class SyncTaskManager:
         return self.manager.override(store)
 
     def close(self) -> None:
-        """Close the store and end the thread; both begin anew when they are next needed."""
+        """Close the store and end the thread; both begin anew when they are next needed.
+
+        Calls that other threads still wait for raise `concurrent.futures.CancelledError`.
+        """
         self._loop.run(self.manager.close())
         self._loop.close()
 

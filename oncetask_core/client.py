@@ -16,7 +16,7 @@ from oncetask_core.lifecycle import StoreGate
 from oncetask_core.limits import (
     check_duration,
     check_env,
-    check_id,
+    check_ids,
     check_kind,
     check_resource_key,
     check_time,
@@ -162,7 +162,7 @@ class TaskClient:
 
         A record that cannot be read is named in `unreadable` and keeps no other from being returned.
         """
-        wanted = list(dict.fromkeys(check_id(task_id) for task_id in ids))
+        wanted = check_ids(ids)
         found = await (await self._gate.opened()).get(wanted)
         tasks = [self._bound(found.tasks[task_id]) for task_id in wanted if task_id in found.tasks]
         return Page(tasks=tasks, unreadable=found.unreadable)
@@ -327,8 +327,9 @@ class TaskClient:
             self._wake()
 
     def _wake(self) -> None:
-        if self._worker is not None:
-            self._worker.wake()
+        worker = self._worker  # read once: the run may end meanwhile
+        if worker is not None:
+            worker.wake()
 
     def _identity(self, created_by: str) -> Identity:
         return Identity(run_uid=self._seams.new_uid(), created_by=created_by)

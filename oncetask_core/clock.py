@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from oncetask_core.limits import check_duration, check_time
+from oncetask_core.posting import post
 
 _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", None)
 """Goes on while the machine is suspended, which CLOCK_MONOTONIC does not; absent outside Linux."""
@@ -91,7 +92,7 @@ class VirtualClock:
             self._now += step
             over = self._pop_due()
         for _, _, loop, future in over:
-            loop.call_soon_threadsafe(_wake, future)
+            post(loop, _wake, future)
 
     async def run_for(self, by: timedelta | float) -> None:
         """Move the time forward from one sleeper's end to the next, letting the event loop run in between.

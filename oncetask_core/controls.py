@@ -1,10 +1,15 @@
 """The control records: which kinds are paused, and what workers publish about theirs."""
 
+import logging
+
 import msgspec
 
+from oncetask_core.errors import PayloadError
 from oncetask_core.payload import decode_value, encode_value
 from oncetask_core.registry import Registry
-from oncetask_core.store import TaskStore
+from oncetask_core.store import ControlRecord, TaskStore
+
+logger = logging.getLogger("oncetask.manager")
 
 PAUSE = "pause/"
 KIND = "kind/"
@@ -44,10 +49,25 @@ async def publish_kinds(store: TaskStore, registry: Registry) -> None:
 async def cleanup_by_kind(store: TaskStore, registry: Registry) -> dict[str, bool]:
     """Return whether each known kind has a clean-up handler; a kind that is missing may have one.
 
-    The handlers of this process win over what others published.
+    The handlers of this process win over what others published. What cannot be read counts as missing, and is logged.
     """
-    published = await store.read_control(KIND)
-    facts = {
-        name.removeprefix(KIND): decode_value(record.value, KindFacts).has_cleanup for name, record in published.items()
-    }
-    return facts | {handler.kind: handler.rules.has_cleanup for handler in registry}
+    known = {handler.kind: handler.rules.has_cleanup for handler in registry}
+    for name, record in (await store.read_control(KIND)).items():
+        kind = name.removeprefix(KIND)
+        if kind not in known:
+            facts = _facts(record)
+            known |= {} if facts is None else {kind: facts.has_cleanup}
+    return known
+
+
+def _facts(record: ControlRecord) -> KindFacts | None:
+    try:
+        return decode_value(record.value, KindFacts)
+    except PayloadError as error:
+        logger.error(  # noqa: TRY400 - the record is at fault, and where it was read says nothing
+            "the control record %r cannot be read, so its kind counts as one that may have a clean-up handler (%s). "
+            "The next worker that begins to run the kind writes it anew",
+            record.name,
+            error,
+        )
+        return None

@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, get_args, get_origin, get_type_hints
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -67,6 +69,8 @@ class HandlerOptions:
     max_crashes: int = 3
 
     def __post_init__(self) -> None:
+        if not isinstance(self.renew_lease, bool):
+            raise ConfigurationError(value=self.renew_lease, rule="renew_lease is a bool", remedy="Pass True or False.")
         _check_count(self.concurrency, "concurrency", least=1)
         _check_count(self.max_group, "max_group", least=1)
         _check_count(self.max_crashes, "max_crashes", least=0)
@@ -95,6 +99,34 @@ class HandlerOptions:
             return limit
         bound = self.lease_for - min(self.lease_for / 4, REPORT_MARGIN)
         return bound if limit is None else min(limit, bound)
+
+
+def options_named(given: Mapping[str, Any], *, is_group: bool) -> HandlerOptions:
+    """Return the options that were given by name.
+
+    Args:
+        given: The options by name.
+        is_group: Whether they are those of a resource-key handler.
+
+    Raises:
+        ConfigurationError: There is no option of that name, one is out of bounds, or one would have no effect.
+    """
+    known = [field.name for field in fields(HandlerOptions)]
+    for name in given:
+        if name not in known:
+            meant = get_close_matches(name, known, n=1)
+            raise ConfigurationError(
+                value=name,
+                rule="a handler's option has one of these names: " + ", ".join(known),
+                remedy=f"Did you mean {meant[0]}?" if meant else "Correct the name or leave the option out.",
+            )
+    if "max_group" in given and not is_group:
+        raise ConfigurationError(
+            value=given["max_group"],
+            rule="max_group is an option of resource-key handlers: others get one task",
+            remedy="Register it with resource_key_handler, or leave the option out.",
+        )
+    return HandlerOptions(**given)
 
 
 def _check_count(value: object, name: str, *, least: int) -> None:
@@ -153,7 +185,7 @@ def make_handler(
     hints = _hints_of(function)
     annotated = _annotated_payload(function, hints, is_group=is_group)
     chosen = payload_type if payload_type is not None else annotated
-    if payload_type is not None and annotated is not None and annotated is not payload_type:
+    if payload_type is not None and annotated is not None and not _takes(annotated, payload_type):
         raise ConfigurationError(
             value=function,
             rule=f"the handler of kind {kind!r} takes OnceTask[{payload_type.__name__}], not OnceTask[{annotated}]",
@@ -224,6 +256,14 @@ def _annotated_payload(function: HandlerFunction, hints: Mapping[str, Any], *, i
         return None
     payload = get_args(annotation)[0]
     return payload if isinstance(payload, type) or get_origin(payload) is not None else None
+
+
+def _takes(annotated: Any, payload_type: type) -> bool:
+    """Tell whether a handler that is annotated so may be given such payloads: `OnceTask` is covariant."""
+    origin = get_origin(annotated)
+    if origin in (Union, UnionType):
+        return any(_takes(member, payload_type) for member in get_args(annotated))
+    return annotated is Any or (origin or annotated) in payload_type.__mro__
 
 
 def _checked_result_type(kind: str, hints: Mapping[str, Any], declared: Any) -> Any:

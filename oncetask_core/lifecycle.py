@@ -102,26 +102,32 @@ async def _call_at_the_end(hook: LifecycleHook, stopping: Stopping) -> None:
 
 @contextmanager
 def cancelled_by_failure_of(background: "asyncio.Task[None]") -> Iterator[None]:
-    """Cancel the block when the task fails; the block then ends with the error of the task."""
+    """Cancel the block when the task fails; it then ends with the error of the task, and with its own as the context.
+
+    Afterwards the cancellation is taken back, also where the block swallowed it: what follows was not cancelled.
+    """
     block = asyncio.current_task()
+    if block is None:
+        raise AssertionError("a worker is run within an asyncio task")
     has_failed = False
 
     def check(done: "asyncio.Task[None]") -> None:
         nonlocal has_failed
         has_failed = not done.cancelled() and done.exception() is not None
-        if has_failed and block is not None:
+        if has_failed:
             block.cancel()
 
     background.add_done_callback(check)
     try:
         yield
-    except asyncio.CancelledError:
-        if not has_failed or block is None:
-            raise
-        block.uncancel()
-        background.result()
+    except (asyncio.CancelledError, Exception):
+        if has_failed:
+            background.result()
+        raise
     finally:
         background.remove_done_callback(check)
+        if has_failed:
+            block.uncancel()
 
 
 async def ended(background: "asyncio.Task[None]") -> None:

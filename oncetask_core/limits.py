@@ -7,7 +7,7 @@ equal would be one task.
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import NoReturn
@@ -41,6 +41,19 @@ def check_id(text: object) -> str:
         InvalidTaskError: It is something else.
     """
     return _check_name(text, "a task id", most=MAX_ID_BYTES)
+
+
+def check_ids(ids: Iterable[str]) -> list[str]:
+    """Return task ids, each once, in their order.
+
+    Raises:
+        InvalidTaskError: One is no task id, or a text was given in place of several: its letters are not meant.
+    """
+    if isinstance(ids, str | bytes):
+        raise InvalidTaskError(
+            value=ids, rule="several task ids are given as a list or another collection", remedy="Put it into a list."
+        )
+    return list(dict.fromkeys(check_id(task_id) for task_id in ids))
 
 
 def check_resource_key(text: object) -> str:
@@ -77,6 +90,15 @@ def check_queue(text: object) -> str:
         InvalidTaskError: It is something else.
     """
     return _check_name(text, "the name of a queue", most=MAX_NAME_BYTES)
+
+
+def check_worker_name(text: object) -> str:
+    """Return the name of a worker: 1 to 512 bytes of UTF-8 in NFC, without control characters.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    return _check_name(text, "the name of a worker", most=MAX_ID_BYTES, error=ConfigurationError)
 
 
 def check_time(value: object, name: str) -> datetime:
@@ -212,32 +234,32 @@ def _check_header(text: object) -> str:
     return str.__str__(text)
 
 
-def _check_name(text: object, what: str, *, most: int) -> str:
+def _check_name(text: object, what: str, *, most: int, error: type[InputError] = InvalidTaskError) -> str:
     if type(text) is str and 0 < len(text) <= most and text.isascii() and text.isprintable():
         return text
     if not isinstance(text, str):
-        raise InvalidTaskError(value=text, rule=f"{what} is a str", remedy="Convert it with str().")
+        raise error(value=text, rule=f"{what} is a str", remedy="Convert it with str().")
     plain = str.__str__(text)
     if _CONTROL.search(plain):
-        raise InvalidTaskError(
+        raise error(
             value=plain,
             rule=f"{what} has no control characters (NUL included)",
             remedy="Remove or escape them.",
         )
     if _SURROGATE.search(plain):
-        raise InvalidTaskError(
+        raise error(
             value=plain,
             rule=f"{what} has no lone surrogates",
             remedy="Decode the text without surrogateescape.",
         )
     if not 1 <= len(plain.encode()) <= most:
-        raise InvalidTaskError(
+        raise error(
             value=plain,
             rule=f"{what} has 1 to {most} bytes of UTF-8, not {len(plain.encode())}",
             remedy="Shorten it, for example to a hash of its parts." if plain else "Name it.",
         )
     if not unicodedata.is_normalized("NFC", plain):
-        raise InvalidTaskError(
+        raise error(
             value=plain,
             rule=f"{what} is in Unicode normal form NFC, so that what looks the same is the same",
             remedy="Pass unicodedata.normalize('NFC', text).",

@@ -11,9 +11,10 @@ import msgspec
 
 from oncetask_core.client import Duration, TaskClient, default_name
 from oncetask_core.errors import StoreError
-from oncetask_core.handlers import HandlerFunction, HandlerOptions
+from oncetask_core.handlers import HandlerFunction, options_named
 from oncetask_core.lifecycle import LifecycleHook, cancelled_by_failure_of, ended, hooked
 from oncetask_core.limits import check_kind
+from oncetask_core.registry import kind_and_types
 from oncetask_core.retry import RetryPolicy
 from oncetask_core.stopping import Stopping, asked_by_signals
 from oncetask_core.store import TaskStore
@@ -108,9 +109,9 @@ class TaskManager(TaskClient):
 
         Raises:
             DuplicateHandlerError: The kind has a handler.
-            ConfigurationError: The handler does not fit the kind, or an option is out of bounds.
+            ConfigurationError: The handler does not fit the kind, or an option is unknown or out of bounds.
         """
-        self._registry.add(kind, handler, HandlerOptions(**options), is_group=False)
+        self._registry.add(kind, handler, options_named(options, is_group=False), is_group=False)
         self._wake()
 
     def register_resource_key_handler(
@@ -123,13 +124,14 @@ class TaskManager(TaskClient):
 
         Raises:
             DuplicateHandlerError: The kind has a handler.
-            ConfigurationError: The handler does not fit the kind, or an option is out of bounds.
+            ConfigurationError: The handler does not fit the kind, or an option is unknown or out of bounds.
         """
-        self._registry.add(kind, handler, HandlerOptions(**options), is_group=True)
+        self._registry.add(kind, handler, options_named(options, is_group=True), is_group=True)
         self._wake()
 
     def task_handler(self, kind: str | type[object], **options: Unpack[Options]) -> Callable[[F], F]:
         """Register the decorated function as `register_task_handler` does; the function is returned unchanged."""
+        kind_and_types(kind)  # a decorator without its parentheses is given the handler, which nobody would register
 
         def decorate(handler: F) -> F:
             self.register_task_handler(kind, handler, **options)
@@ -139,6 +141,7 @@ class TaskManager(TaskClient):
 
     def resource_key_handler(self, kind: str | type[object], **options: Unpack[Options]) -> Callable[[F], F]:
         """Register the decorated function as `register_resource_key_handler` does; it is returned unchanged."""
+        kind_and_types(kind)  # a decorator without its parentheses is given the handler, which nobody would register
 
         def decorate(handler: F) -> F:
             self.register_resource_key_handler(kind, handler, **options)
@@ -215,12 +218,14 @@ class TaskManager(TaskClient):
 
     def stop(self) -> None:
         """Ask a running worker to drain and end; `run` then returns. Any thread may call this; twice hurries."""
-        if self._stopping is not None:
-            self._stopping.ask()
+        stopping = self._stopping  # read once: the run may end meanwhile
+        if stopping is not None:
+            stopping.ask()
 
     async def health(self) -> Health:
         """Return whether the store answers and the worker, if one runs here, is in contact. Never raises for those."""
-        worker = None if self._worker is None else self._worker.state
+        running = self._worker  # read once: the run may end meanwhile
+        worker = None if running is None else running.state
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
                 await (await self._gate.opened()).now()

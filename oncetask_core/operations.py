@@ -16,7 +16,7 @@ from oncetask_core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from oncetask_core.limits import check_id
+from oncetask_core.limits import check_ids
 from oncetask_core.query import TaskFilter, TaskQuery
 from oncetask_core.recurrence import resume
 from oncetask_core.registry import Registry
@@ -150,7 +150,7 @@ class Operations:
         write: Write,
     ) -> Bulk:
         """Read, decide and write, again for those that changed in between."""
-        wanted = list(dict.fromkeys(check_id(task_id) for task_id in ids))
+        wanted = check_ids(ids)
         for start in range(0, len(wanted), CHUNK):
             pending = wanted[start : start + CHUNK]
             for _ in range(TRIES):

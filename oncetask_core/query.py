@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from enum import StrEnum
 
@@ -16,7 +17,11 @@ MAX_PAGE = 1000
 
 
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which tasks are meant; every field that is given must hold. Times are compared on the store's clock."""
+    """Which tasks are meant; every field that is given must hold. Times are compared on the store's clock.
+
+    Raises:
+        ConfigurationError: What is to be a set is something else, such as one text, or a time is naive.
+    """
 
     ids: frozenset[str] | None = None
     kinds: frozenset[str] | None = None
@@ -38,6 +43,20 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     generators: bool | None = None
     suspects: bool | None = None
     """Whether a worker vanished while it held the task."""
+
+    def __post_init__(self) -> None:
+        for name, values in (("ids", self.ids), ("kinds", self.kinds), ("statuses", self.statuses)):
+            if values is not None and not isinstance(values, AbstractSet):
+                raise ConfigurationError(
+                    value=values, rule=f"{name} of a filter is a set", remedy="Write frozenset({...})."
+                )
+        for moment in (self.created_from, self.created_before, self.done_before):
+            if moment is not None and moment.utcoffset() is None:
+                raise ConfigurationError(
+                    value=moment,
+                    rule="a time of a filter is aware: it says in which zone it is meant",
+                    remedy="Add a zone, as in datetime(..., tzinfo=UTC) or datetime.now(UTC).",
+                )
 
 
 class TaskOrder(StrEnum):

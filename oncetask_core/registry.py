@@ -22,7 +22,7 @@ class Registry:
             DuplicateHandlerError: The kind has a handler.
             ConfigurationError: The handler does not fit the kind.
         """
-        kind, payload_type, result_type = _kind_and_types(subject)
+        kind, payload_type, result_type = kind_and_types(subject)
         if kind in self._handlers:
             sort = "a resource-key handler" if self._handlers[kind].is_group else "a single-task handler"
             raise DuplicateHandlerError(
@@ -72,7 +72,12 @@ class Registry:
         return len(self._handlers)
 
 
-def _kind_and_types(subject: object) -> tuple[str, Any, Any]:
+def kind_and_types(subject: object) -> tuple[str, Any, Any]:
+    """Return the kind, the payload class and the type of results that a handler is registered for.
+
+    Raises:
+        ConfigurationError: It is neither a payload class nor the name of a kind.
+    """
     if isinstance(subject, str):
         return check_kind(subject), None, None
     if isinstance(subject, type):
@@ -80,5 +85,5 @@ def _kind_and_types(subject: object) -> tuple[str, Any, Any]:
     raise ConfigurationError(
         value=subject,
         rule="a handler is registered for a payload class or for the name of a kind",
-        remedy="Pass the class itself, not an instance.",
+        remedy="Pass the class itself, not an instance, and to a decorator, too: @manager.task_handler(SendEmail).",
     )

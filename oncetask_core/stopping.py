@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+from oncetask_core.posting import post
 from oncetask_core.worker import Worker
 
 logger = logging.getLogger("oncetask.manager")
@@ -34,9 +35,10 @@ class Stopping:
     def ask(self) -> None:
         """Ask once more. Any thread may call this."""
         self.asked += 1
-        if self._worker is not None:
-            self._worker.stop(hurry=self.asked > 1)
-        self._loop.call_soon_threadsafe(self._cut)
+        worker = self._worker  # read once: the run may end meanwhile
+        if worker is not None:
+            worker.stop(hurry=self.asked > 1)
+        post(self._loop, self._cut)
 
     @contextmanager
     def steering(self, worker: Worker) -> Iterator[None]:

@@ -39,7 +39,10 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     """The store's time of this call."""
     next_due: datetime | None = None
-    """The earliest later time at which a task or generator of the claimed kinds becomes due, as far as known."""
+    """The earliest later time at which a task or generator of the claimed kinds becomes due.
+
+    Of kinds whose slots were all granted it may be left out, or be what was known a moment ago.
+    """
     unreadable: Mapping[str, str] = {}
     """Records that were due but cannot be read, now set aside so that they hold up nobody; why, by task id."""
 

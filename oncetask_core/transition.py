@@ -4,10 +4,10 @@ A store applies atoms and decides nothing. `judge` and `applied` are the executa
 `TaskStore.apply`: the memory store calls them, other stores say the same in their own language.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import TypedDict, cast
+from typing import Final, TypedDict, cast
 
 import msgspec
 
@@ -114,6 +114,15 @@ class Verdict(StrEnum):
     CHANGED = "changed"
     MISSING = "missing"
     BROKEN = "broken"
+
+
+_ADVANCING: Final = frozenset({Event.CANCEL, Event.RESET, Event.RESCHEDULE, Event.RELEASE})
+"""What makes a task due that was there already, for whoever has a free slot."""
+
+
+def makes_work(atoms: Iterable[Atom]) -> bool:
+    """Return whether others may find more to claim after these than by waiting for keys and times."""
+    return any(atom.inserts or any(one.event in _ADVANCING for one in atom.transitions) for atom in atoms)
 
 
 class Inserted(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Tasks in Google's Cloud Firestore, in the documents of the Go library."""
 
 from oncetask_core.clock import Clock
+from oncetask_firestore import forks  # noqa: F401 - the first one: it decides how gRPC is imported
 from oncetask_firestore.location import located
 from oncetask_firestore.store import FirestoreStore
 

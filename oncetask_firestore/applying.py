@@ -59,7 +59,7 @@ async def _remembered(
     if any(answer.verdict is not Verdict.APPLIED for answer in answers):
         return None
     try:
-        times = await database.commit(draft.writes, mark=mark) if draft.writes else ()
+        times = await database.commit(draft.writes, mark=mark, is_late=draft.is_late) if draft.writes else ()
     except UnwritableError:
         return None  # one of them stands alone when they are halved
     if times is None:
@@ -85,7 +85,7 @@ async def _apply(database: Database, place: Place, atoms: Sequence[Atom], *, tri
     draft = Draft(place, documents, now=place.time.now(), mark=mark)
     answers = [draft.submit(atom) for atom in atoms]
     try:
-        if not draft.writes or await database.commit(draft.writes, mark=mark) is not None:
+        if not draft.writes or await database.commit(draft.writes, mark=mark, is_late=draft.is_late) is not None:
             return answers
     except UnwritableError as error:
         if len(atoms) == 1:

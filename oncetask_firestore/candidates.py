@@ -28,7 +28,11 @@ Task = OnceTask[object]
 
 SECOND: Final = timedelta(seconds=1)
 PAGE: Final = 100
-"""How many due tasks are read at once at least; as many are remembered where they cannot all be claimed at once."""
+"""How many due tasks are read at once at least."""
+MUCH: Final = 25
+"""From how many on due tasks that were read are remembered."""
+NEXT: Final = 2
+"""How many more tasks than we can take now are left to each of the others."""
 SPARE: Final = 1.25
 """How many more due tasks are read than can be claimed: shares are not all of one size, nor is every key free."""
 SOON: Final = 10
@@ -100,6 +104,8 @@ class Candidates:
         """Whether what was read last may hide what could be claimed: much of it waits for keys."""
         self.leaves_some = False
         """Whether what was read last is in part left to other instances."""
+        self.is_fresh = False
+        """Whether the first due tasks were read in this claim."""
         self.granted = 0
 
     def again(self) -> None:
@@ -111,21 +117,28 @@ class Candidates:
         self._window = self._memory.window(self._kind)
         return [] if self._window is None else await self._units(self._window.stored, most=free)
 
+    async def left(self, free: int) -> list[Unit]:
+        """Return what was read just now and not tried yet, in claim order."""
+        return await self._units(self._left(), most=free)
+
     async def first(self, free: int) -> list[Unit]:
         """Return the earliest due tasks in claim order."""
         size = self._memory.page_size(self._kind, least=max(PAGE, int(SPARE * free * self._fleet.size)))
         read_at, began = self._place.time.now(), self._place.time.monotonic()
         raws = await self._database.find(self._due().order_by("waitUntil").limit(size))
         self._fleet.note_pace(self._place.time.monotonic() - began)
+        self._memory.learn_page(self._kind, raws)
         is_full = len(raws) == size
         if is_full:
             await self._fleet.look(self._database)
-        shares = self._fleet.split(raws)
+        shares = self._fleet.split_page(self._kind, raws, next_ones=NEXT * free)
         with_late = not is_full or not shares.ours
-        stored = await self._read([*shares.ours, *shares.late] if with_late else shares.ours)
+        mine = [*shares.ours, *shares.late] if with_late else shares.ours
+        stored = await self._read(mine or shares.spare)
         self.leaves_some = shares.leaves_some or (bool(shares.late) and not with_late)
-        is_much = is_full or len(stored) > PAGE
+        is_much = is_full or len(stored) > MUCH
         self._window = self._memory.new_window(stored, read_at=read_at, hides_more=is_full) if is_much else None
+        self.is_fresh = True
         units = await self._units(stored, most=free if is_much else None)
         self.hides_more = is_full and any(not _is_plain(one.task) for one in stored)
         return units
@@ -177,7 +190,7 @@ class Candidates:
 
     def lost(self, units: int, *, of: int) -> None:
         """Trust little of what was read a moment ago: others were faster with some units."""
-        if units * MOST_LOST > of:
+        if units * MOST_LOST > of and not self.is_fresh:
             self._window = None
         self._fleet.conflicted()
 
@@ -332,9 +345,10 @@ class Candidates:
             roughly: Whether what was read a moment ago will do anyway; it does while there is more to claim.
         """
         now = self._place.time.now()
-        known, is_recent = self._memory.next_due(self._kind)
-        if is_recent and (roughly or self.has_more or self.leaves_some):
-            return known if known is not None and known > now else None
+        known, seconds = self._memory.next_due(self._kind)
+        if seconds > 0 and (roughly or self.has_more or self.leaves_some):
+            again = None if roughly else now + timedelta(seconds=seconds)
+            return known if known is not None and known > now else again
         query = self._live().where(("leasedUntil", "==", ""), ("waitUntil", ">=", rounded_up(now)))
         query = query.where(("waitUntil", "<", HIDDEN)).order_by("waitUntil").limit(SOON)
         raws = await self._database.find(query)

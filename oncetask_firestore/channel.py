@@ -21,8 +21,8 @@ from oncetask_firestore.usage import Usage
 SERVICE: Final = "/google.firestore.v1.Firestore/"
 CALL_SECONDS: Final = 10.0
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
-SILENCE_SECONDS: Final = 300.0
-"""How long a listener that hears nothing is trusted to be connected."""
+SILENCE_SECONDS: Final = 10.0
+"""How long a listener that hears nothing is trusted to be connected; to ask anew is one read."""
 
 
 class Heard(NamedTuple):

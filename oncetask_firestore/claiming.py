@@ -194,19 +194,22 @@ class _Claiming:
         if limit < 1:
             return []
         taken = await self._grant(candidates, (await candidates.remembered(limit))[:limit])
-        if candidates.looks_aside() or (not taken and candidates.waits_for_us):
+        is_ours = candidates.waits_for_us  # what is given up from now on is claimed next
+        if candidates.looks_aside() or (not taken and is_ours):
             taken += await self._beside(candidates, limit - len(taken))
-        waits = 0
+        waits, is_lost = 0, False
         for _ in range(ROUNDS):
             free = limit - len(taken)
-            if free == 0 or candidates.waits_for_us or (taken and candidates.has_more):
+            if free == 0 or is_ours or (taken and candidates.has_more and not is_lost):
                 break
             if not self._granted:  # else the lease holds what it was granted here
                 self._ask_held()
-            units = (await candidates.first(free))[:free]
+            next_ones = candidates.left if is_lost and candidates.has_more else candidates.first
+            units = (await next_ones(free))[:free]
             granted = await self._grant(candidates, units)
             taken += granted
-            if len(granted) == len(units):
+            is_ours, is_lost = candidates.waits_for_us, len(granted) < len(units)
+            if not is_lost:
                 taken += await self._rest(candidates, free - len(granted)) if candidates.hides_more else []
                 if taken or waits == WAITS or not candidates.leaves_some:
                     break
@@ -276,9 +279,9 @@ class _Claiming:
                 self._forget(unit)
         if len(units) > MANY:
             await self._fleet.meet(self._database)
-        ours = [unit for unit in left if self._fleet.is_ours(unit.members[0].raw)]
-        if len(ours) < len(units):
-            return await self._commit(candidates, ours)
+            left = [unit for unit in left if self._fleet.is_ours(unit.members[0].raw)]
+        if len(left) < len(units):
+            return await self._commit(candidates, left)
         if len(units) == 1:
             return []
         first, rest = halves(units)

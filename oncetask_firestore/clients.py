@@ -1,5 +1,6 @@
 """The clients of Firestore that we make, and how a database is called in messages to people."""
 
+import copy
 import os
 import re
 from collections.abc import Mapping
@@ -30,13 +31,8 @@ def check_project(project: str) -> str:
     Raises:
         ConfigurationError: No project could have it.
     """
-    if _PROJECT.fullmatch(project):
-        return project
-    raise ConfigurationError(
-        value=project,
-        rule="the id of a project has lower-case letters, digits and hyphens",
-        remedy="Take the id that the console shows beside the project's name, not the name.",
-    )
+    remedy = "Take the id that the console shows beside the project's name, not the name."
+    return _checked(project, _PROJECT, name="project", remedy=remedy)
 
 
 def check_database(database: str) -> str:
@@ -45,22 +41,30 @@ def check_database(database: str) -> str:
     Raises:
         ConfigurationError: No database could have it.
     """
-    if _DATABASE.fullmatch(database):
-        return database
-    raise ConfigurationError(
-        value=database,
-        rule="the id of a database has lower-case letters, digits and hyphens, or is (default)",
-        remedy="Take an id that `gcloud firestore databases list` shows, without the path before it.",
-    )
+    remedy = "Take an id that `gcloud firestore databases list` shows, without the path before it."
+    return _checked(database, _DATABASE, name="database", also=", or is (default)", remedy=remedy)
+
+
+def _checked(value: str, form: re.Pattern[str], *, name: str, also: str = "", remedy: str) -> str:
+    if form.fullmatch(value):
+        return value
+    rule = f"the id of a {name} has lower-case letters, digits and hyphens{also}"
+    raise ConfigurationError(value=value, rule=rule, remedy=remedy)
 
 
 def options_of(client: AsyncClient) -> dict[str, Any]:
-    """Return with what another client for the same database is made."""
+    """Return with what another client for the same database is made.
+
+    Its credentials are handed on; Google's clients take none beside options that say where others lie.
+    """
+    options = copy.copy(client._client_options)  # noqa: SLF001 - a client's options cannot be asked for
+    if options is not None:
+        options.credentials_file = options.api_key = None
     return {
         "project": client.project,
         "database": client._database,  # noqa: SLF001 - the client tells it by no other way
         "credentials": client._credentials,  # noqa: SLF001 - a client cannot be copied by other means
-        "client_options": client._client_options,  # noqa: SLF001 - nor its options be asked for
+        "client_options": options,
     }
 
 

@@ -35,6 +35,9 @@ ANY: Final = "any"
 """Instead of a time of update: whatever is there, or nothing, is written over."""
 PATIENCE_SECONDS: Final = 15.0
 """How long a call is repeated before the store counts as unavailable."""
+OPENING_SECONDS: Final = 2.0
+"""How long the first call is repeated where it cannot be made at all: nobody is kept waiting by a wrong address, and
+workers open a store again until it is there."""
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 2.0
 GET_AT_ONCE: Final = 300
@@ -51,6 +54,8 @@ class Raw(NamedTuple):
     """Microseconds since 1970."""
     updated: Any
     """The time of update as Firestore gave it: the precondition of a write."""
+    size: int = 0
+    """Bytes on the wire, where it was read."""
 
     @property
     def updated_micros(self) -> int:
@@ -91,8 +96,15 @@ class Database:
         """Close the connection."""
         await self._channel.close()
 
-    async def get(self, names: Collection[str], collection: str = TASKS) -> dict[str, Raw]:
+    async def get(
+        self, names: Collection[str], collection: str = TASKS, *, unmade: float = PATIENCE_SECONDS
+    ) -> dict[str, Raw]:
         """Return the documents that exist, by name.
+
+        Args:
+            names: What they are called.
+            collection: Where they are.
+            unmade: How many seconds a call is repeated that cannot be made: nothing listens, or no credentials are had.
 
         Raises:
             StoreUnavailableError: Firestore does not answer.
@@ -100,7 +112,9 @@ class Database:
         """
         wanted = list(dict.fromkeys(names))
         parts = (wanted[start : start + GET_AT_ONCE] for start in range(0, len(wanted), GET_AT_ONCE))
-        found = [await self._patiently(functools.partial(self._channel.get, collection, part)) for part in parts]
+        found = [
+            await self._patiently(functools.partial(self._channel.get, collection, part), unmade) for part in parts
+        ]
         return {raw.name: raw for part in found for raw in map(_raw, part)}
 
     async def find(self, query: Query) -> list[Raw]:
@@ -139,7 +153,9 @@ class Database:
         except exceptions.GoogleAPICallError as error:
             raise failed(self._name, error) from error
 
-    async def commit(self, writes: Sequence[Write], *, mark: str) -> Sequence[Any] | None:
+    async def commit(
+        self, writes: Sequence[Write], *, mark: str, is_late: Callable[[], bool] = lambda: False
+    ) -> Sequence[Any] | None:
         """Write everything, or nothing because a precondition does not hold.
 
         Returns the documents' new times of update, None for those that are not known; or None if nothing was written.
@@ -147,6 +163,7 @@ class Database:
         Args:
             writes: At most one for each document.
             mark: The random name that each document gets with this commit.
+            is_late: Asked before each try: whether it must no longer be written, as if a precondition did not hold.
 
         Raises:
             UnwritableError: Firestore does not take it.
@@ -158,6 +175,8 @@ class Database:
 
         async def ask() -> Sequence[Any] | None:
             nonlocal uncertain
+            if is_late():
+                return None
             try:
                 return await self._channel.commit(messages_of)
             except UNCERTAIN:
@@ -176,15 +195,17 @@ class Database:
             return [None] * len(writes)
         return times
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], unmade: float = PATIENCE_SECONDS) -> T:
         """Return what a call returns, repeating it with growing pauses while the error may pass."""
         started, pause = asyncio.get_running_loop().time(), FIRST_PAUSE
         while True:
             try:
                 return await ask()
             except TRANSIENT as error:
-                if asyncio.get_running_loop().time() - started > PATIENCE_SECONDS:
-                    raise unavailable(self._name, error, PATIENCE_SECONDS) from error
+                longest = unmade if isinstance(error, exceptions.ServiceUnavailable) else PATIENCE_SECONDS
+                longest = min(longest, PATIENCE_SECONDS)
+                if asyncio.get_running_loop().time() - started > longest:
+                    raise unavailable(self._name, error, longest) from error
             except exceptions.GoogleAPICallError as error:
                 raise failed(self._name, error) from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
@@ -230,7 +251,8 @@ def _unwritable(writes: Sequence[Write], cause: BaseException) -> UnwritableErro
 
 def _raw(message: Any) -> Raw:
     name = message.name.rpartition("/")[2]
-    return Raw(name, messages.fields_of(message), _micros(message.create_time), message.update_time)
+    created = _micros(message.create_time)
+    return Raw(name, messages.Fields(message), created, message.update_time, int(message.ByteSize()))
 
 
 def _micros(moment: Any) -> int:

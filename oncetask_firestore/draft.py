@@ -45,6 +45,8 @@ class Draft:
         """What was written; None for what was deleted."""
         self._expired: set[str] = set()
         self._writes: dict[str, Write] = {}
+        self._held: dict[str, Task] = {}
+        """What holders wrote about, as it was before."""
 
     @property
     def writes(self) -> Sequence[Write]:
@@ -91,8 +93,10 @@ class Draft:
         task = self._find(guard.id)
         verdict = judge(guard, task, self._now)
         by_holder = guard.lease_uid is not None and not guard.run_out
-        if verdict is Verdict.APPLIED and task is not None and by_holder and self._place.is_over(task):
-            raise _RefusedError(guard, Verdict.LEASE_LOST)
+        if verdict is Verdict.APPLIED and task is not None and by_holder:
+            if self._place.is_over(task):
+                raise _RefusedError(guard, Verdict.LEASE_LOST)
+            self._held[guard.id] = task
         if verdict is Verdict.APPLIED and task is not None:
             self._tasks[guard.id] = applied(task, transition, self._now)
             if transition.event is Event.EXPIRE:
@@ -125,6 +129,10 @@ class Draft:
             fields = new_fields(task, write=self._mark)
             self._writes[new.id] = Write(TASKS, self._place.name(new.id), checked(fields))
         return Inserted(id=new.id, created=known is None, kind=task.kind, created_by=task.created_by)
+
+    def is_late(self) -> bool:
+        """Return whether a holder whose write is in the draft has had to stop since: Go workers may have its key."""
+        return any(self._place.is_over(task) for task_id, task in self._held.items() if task_id in self._writes)
 
     def delete(self, guard: Guard) -> Verdict:
         """Take a deletion into the draft if its guard holds."""

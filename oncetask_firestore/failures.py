@@ -6,6 +6,7 @@ from typing import Final
 from google.api_core import exceptions
 
 from oncetask_core.errors import StoreError, StoreUnavailableError
+from oncetask_firestore.clients import EMULATOR
 
 REFUSALS = (exceptions.AlreadyExists, exceptions.FailedPrecondition, exceptions.NotFound)
 """A precondition did not hold: nothing of the commit was written, unless an earlier try of it was."""
@@ -17,7 +18,6 @@ UNCERTAIN = (
     exceptions.InternalServerError,
     exceptions.Unknown,
     exceptions.Cancelled,
-    exceptions.Unknown,
     exceptions.RetryError,
 )
 """Nobody knows whether it was written; asking again may help."""
@@ -32,6 +32,11 @@ _ROLE = """Give the account the role roles/datastore.user in this project, and s
 there."""
 _LOGIN = """Renew the credentials: `gcloud auth application-default login`, or the key file that \
 GOOGLE_APPLICATION_CREDENTIALS names."""
+_PLUGIN = "metadata from plugin failed"
+"""How gRPC begins the error of a call for which the credentials gave no token, whatever the reason."""
+_EMULATOR = f"""Start the emulator there (`gcloud emulators firestore start`), or unset {EMULATOR} for Firestore \
+itself."""
+_LINE = "See whether this machine reaches firestore.googleapis.com; workers go on when it does."
 _DATABASE = """Create the database, or name one that `gcloud firestore databases list` shows: the first of a project \
 is called (default)."""
 _WAYS_OUT: Final[Mapping[type[Exception], str]] = {
@@ -49,7 +54,16 @@ def unavailable(name: str, error: Exception, seconds: float) -> StoreUnavailable
             f"{name} refused a call for {seconds:.0f} s because a quota is used up: {error!r}. "
             "The project's quotas and budget are in the console; workers go on when there is room again."
         )
-    return StoreUnavailableError(f"{name} did not answer for {seconds:.0f} s; the last error was: {error!r}")
+    return StoreUnavailableError(
+        f"{name} did not answer for {seconds:.0f} s; the last error was: {error!r}. {_way_back(name, error)}"
+    )
+
+
+def _way_back(name: str, error: Exception) -> str:
+    """Return what to look at where nothing answers; only gRPC's text tells credentials from a line that is down."""
+    if _PLUGIN in str(error):
+        return f"No token was had for the credentials. {_LOGIN}"
+    return _EMULATOR if EMULATOR in name else _LINE
 
 
 def failed(name: str, error: Exception) -> StoreError:

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from oncetask_core.claims import is_due
-from oncetask_core.errors import StoreError
 from oncetask_core.seats import contends, rightful_head, successors
 from oncetask_core.task import OnceTask
 from oncetask_firestore.database import LOCKS, TASKS, Database, Raw, Write
@@ -207,7 +206,6 @@ def _query(place: Place, key: Key, form: _Form) -> Query:
 
 
 def _epoch(lock: Raw | None) -> int:
+    """Return the latest fence number; where somebody wrote over it, one that is higher than any number of claims."""
     epoch: Any = 0 if lock is None else lock.fields.get("epoch")
-    if type(epoch) is not int:
-        raise StoreError(f"the lock of a resource key cannot be read: its epoch is {epoch!r}")
-    return epoch
+    return epoch if type(epoch) is int or lock is None else lock.updated_micros

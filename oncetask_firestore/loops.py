@@ -1,14 +1,13 @@
 """The clients of a process: each event loop has its own, and none is used after a fork."""
 
-import asyncio
-import os
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from google.cloud.firestore_v1 import AsyncClient
 
+from oncetask_core.loops import PerLoop
 from oncetask_firestore.clients import name_of, new_client, options_of
 from oncetask_firestore.database import Database
+from oncetask_firestore.forks import calls_from_here, check_fork
 from oncetask_firestore.store_time import StoreTime
 from oncetask_firestore.usage import Usage
 
@@ -40,26 +39,23 @@ class Loops:
         self._options: dict[str, Any] = {"project": project, "database": database, "credentials": credentials}
         if client is not None:
             self._options = options_of(client)
-        self._process = os.getpid()
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Database] = WeakKeyDictionary()
+        self._by_loop = PerLoop(self._connected)
 
     def here(self) -> Database:
-        """Return the database of the running event loop; what a parent process had belongs to the parent.
+        """Return the database of the running event loop of this process.
 
         Raises:
-            ConfigurationError: Project or credentials are missing or malformed.
+            ConfigurationError: Project or credentials are missing or malformed, or this process was forked from one
+                that had called Firestore.
         """
-        if self._process != os.getpid():
-            self._process, self._by_loop = os.getpid(), WeakKeyDictionary()
-        loop = asyncio.get_running_loop()
-        database = self._by_loop.get(loop)
-        if database is None:
-            made = new_client(self._options)
-            database = self._by_loop[loop] = Database(made, self._time, self._usage, name=name_of(made))
-        return database
+        return self._by_loop.here()
 
     async def close(self) -> None:
         """Close the connection of the running event loop."""
-        database = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if database is not None and self._process == os.getpid():
-            await database.close()
+        await self._by_loop.close()
+
+    def _connected(self) -> Database:
+        check_fork()
+        made = new_client(self._options)
+        calls_from_here()
+        return Database(made, self._time, self._usage, name=name_of(made))

@@ -15,13 +15,15 @@ from oncetask_firestore.place import Stored
 
 WINDOW_SECONDS: Final = 2.0
 """How long due tasks that were read and not claimed may be claimed without another look."""
-MOST_PAGE: Final = 2000
+MOST_PAGE: Final = 4000
 """How many due tasks are read at once at most."""
+MOST_BYTES: Final = 32 * 2**20
+"""How large they may be together, if they are as large as those that were read before."""
 WALK_SECONDS: Final = 1.0
 """How long after a walk over all keys that found nothing the next one may begin."""
 ASIDE_SECONDS: Final = 0.5
 """How often it is looked for other tasks than those that were read and wait for their keys."""
-NEXT_DUE_SECONDS: Final = 1.0
+NEXT_DUE_SECONDS: Final = 5.0
 """How long it is not asked again what becomes due next, while there is enough to do."""
 BUSY_SECONDS: Final = 5.0
 """How long a key that this instance holds counts as busy without another look."""
@@ -70,6 +72,7 @@ class Memory:
         self._page_at: dict[str, float] = {}
         self._aside: dict[str, float] = {}
         self._pages: dict[str, int] = {}
+        self._most: dict[str, int] = {}
         self._next_due: dict[str, tuple[datetime | None, float]] = {}
         self.cursors: dict[str, str] = {}
         """By kind: the resource key at which a walk over the keys stopped."""
@@ -152,13 +155,18 @@ class Memory:
         return is_time
 
     def page_size(self, kind: str, *, least: int) -> int:
-        """Return how many due tasks to read: twice as many as before where those were soon used up."""
-        now, size = self._monotonic(), self._pages.get(kind, 0)
-        if now - self._page_at.get(kind, float("-inf")) < WINDOW_SECONDS / 4:
-            size *= 2
-        self._page_at[kind] = now
-        self._pages[kind] = min(max(size, least), MOST_PAGE)
+        """Return how many due tasks to read: more than before where those were soon used up."""
+        size, lasted = self._pages.get(kind, 0), self._monotonic() - self._page_at.get(kind, float("-inf"))
+        if lasted < WINDOW_SECONDS / 2:
+            size *= 4 if lasted < WINDOW_SECONDS / 8 else 2
+        self._pages[kind] = min(max(size, least), MOST_PAGE, self._most.get(kind, MOST_PAGE))
         return self._pages[kind]
+
+    def learn_page(self, kind: str, raws: Sequence[Raw]) -> None:
+        """Remember when due tasks were read, and how large they are."""
+        self._page_at[kind] = self._monotonic()
+        if raws:
+            self._most[kind] = max(MOST_BYTES * len(raws) // max(sum(raw.size for raw in raws), 1), 1)
 
     def window(self, kind: str) -> Window | None:
         """Hand out the due tasks of a kind that were read a moment ago and not claimed."""
@@ -184,7 +192,7 @@ class Memory:
         """Remember what was read just now about when something becomes due."""
         self._next_due[kind] = (time, self._monotonic())
 
-    def next_due(self, kind: str) -> tuple[datetime | None, bool]:
-        """Return when something becomes due, as far as is remembered, and whether that was read a moment ago."""
+    def next_due(self, kind: str) -> tuple[datetime | None, float]:
+        """Return when something becomes due, as far as is remembered, and for how many seconds that holds."""
         time, since = self._next_due.get(kind, (None, float("-inf")))
-        return time, self._monotonic() - since < NEXT_DUE_SECONDS
+        return time, since + NEXT_DUE_SECONDS - self._monotonic()

@@ -1,6 +1,6 @@
 """Firestore's own messages, made and read without the layers of its client, which take most of the time of a task."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -131,6 +131,29 @@ def size_of(values: Mapping[str, object]) -> int:
     message = Document()
     set_fields(message, values)
     return int(message.ByteSize())
+
+
+class Fields(Mapping[str, Any]):
+    """The values of a message that has fields, each read when it is asked for: of most documents that is one."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, message: Any) -> None:
+        self._fields = message.fields
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the value of a field."""
+        if name not in self._fields:  # a message makes up what it has not
+            raise KeyError(name)
+        return value_of(self._fields[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of the fields."""
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        """Return how many fields there are."""
+        return len(self._fields)
 
 
 def fields_of(message: Any) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Place(msgspec.Struct, frozen=True):
         """Return what a document says; None for one of another environment."""
         if raw.fields.get("env") != self.env:
             return None
+        raw = raw._replace(fields=dict(raw.fields))
         try:
             return Stored(raw, read(raw.fields, Moments(raw.created, raw.updated_micros)))
         except MalformedError as error:

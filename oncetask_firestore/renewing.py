@@ -1,5 +1,6 @@
 """Renewing: what leases hold, and until when."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -53,7 +54,8 @@ async def _extend(
     mark = new_mark()
     after = [(one, _extended(one.task, ends)) for one in stored]
     writes = [one.changed(task, mark=mark) for one, task in after if task is not one.task]
-    if not writes or await database.commit(writes, mark=mark) is not None:
+    is_late = functools.partial(_is_any_over, place, stored)
+    if not writes or await database.commit(writes, mark=mark, is_late=is_late) is not None:
         return [_held(task) for _, task in after]
     if len(stored) > 1:
         first, rest = halves(stored)
@@ -62,11 +64,15 @@ async def _extend(
             *await _extend(database, place, rest, ends=ends, tries=tries),
         ]
     again = (await place.load(database, [stored[0].task.id])).get(stored[0].task.id)
-    if not isinstance(again, Stored) or again.task.lease_uid not in ends:
+    if not isinstance(again, Stored) or again.task.lease_uid not in ends or place.is_over(again.task):
         return []
     if tries <= 1:
         return [msgspec.structs.replace(_held(again.task), is_extended=False)]
     return await _extend(database, place, [again], ends=ends, tries=tries - 1)
+
+
+def _is_any_over(place: Place, stored: Sequence[Stored]) -> bool:
+    return any(place.is_over(one.task) for one in stored)
 
 
 def _extended(task: Task, ends: Mapping[str, datetime | None]) -> Task:

@@ -14,9 +14,10 @@ from oncetask_core.limits import check_env
 from oncetask_core.query import Page, TaskFilter, TaskQuery
 from oncetask_core.store import Claimed, ControlRecord, Found, Renewed
 from oncetask_core.task import NewTask
-from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict
-from oncetask_firestore import applying, claiming, controlling, listing, renewing
+from oncetask_core.transition import Answer, Atom, Guard, Inserted, Verdict, makes_work
+from oncetask_firestore import applying, claiming, listing, renewing
 from oncetask_firestore.clients import check_database, check_project
+from oncetask_firestore.controlling import Controls, probe
 from oncetask_firestore.fleet import Fleet
 from oncetask_firestore.loops import Loops
 from oncetask_firestore.memory import Memory
@@ -24,14 +25,14 @@ from oncetask_firestore.names import check_ids
 from oncetask_firestore.place import Place, new_mark
 from oncetask_firestore.store_time import StoreTime
 from oncetask_firestore.usage import Usage
-from oncetask_firestore.waking import Bell, Wakes, makes_work
+from oncetask_firestore.waking import Bell, Wakes
 
 
 class FirestoreStore:
     """Tasks in a Firestore database; implements `TaskStore`.
 
-    Usable from any thread and event loop, and after a fork: each loop of each process has a client of its own. With
-    `FIRESTORE_EMULATOR_HOST` set, it is the emulator that is talked to.
+    Usable from any thread and event loop, each of which has a client of its own, and after a fork if the parent had not
+    called Firestore. With `FIRESTORE_EMULATOR_HOST` set, it is the emulator that is talked to.
 
     Args:
         client: A client of Firestore; its project, database and credentials are used.
@@ -67,6 +68,7 @@ class FirestoreStore:
         self._place = Place(check_env(env), check_ids(ids), StoreTime(injected), shared_with_go)
         self._memory = Memory(self._place.time.monotonic)
         self._fleet = Fleet(self._place)
+        self._controls = Controls(self.env)
         self._has_clock = injected is not None
         self._teller = new_mark()
         self._wakes = Wakes(self._place, self._teller)
@@ -104,7 +106,7 @@ class FirestoreStore:
             StoreUnavailableError: Firestore does not answer.
             StoreError: It refuses.
         """
-        await controlling.probe(self._loops.here(), self.env)
+        await probe(self._loops.here(), self.env)
 
     async def close(self) -> None:
         """Close the connection of this event loop."""
@@ -188,11 +190,11 @@ class FirestoreStore:
 
     async def read_control(self, prefix: str = "") -> Mapping[str, ControlRecord]:
         """Return the control records whose names begin with `prefix`."""
-        return await controlling.read(self._loops.here(), self.env, prefix)
+        return await self._controls.read(self._loops.here(), prefix)
 
     async def write_control(self, name: str, value: str | None, *, if_revision: int | None = None) -> bool:
         """Write or remove a control record."""
-        return await controlling.write(self._loops.here(), self.env, name, value, if_revision=if_revision)
+        return await self._controls.write(self._loops.here(), name, value, if_revision=if_revision)
 
     def _tell(self) -> None:
         if "wake_ups" not in self.capabilities:

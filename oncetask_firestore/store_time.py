@@ -24,6 +24,27 @@ TRUSTED: Final = timedelta(minutes=1)
 """How long a correction is relied upon without a quicker round trip."""
 
 
+READINGS: Final = 5
+"""How often a clock is read at most; a thread is hardly ever interrupted in so many of them."""
+INTERRUPTED: Final = 0.001
+"""After more seconds than that a reading was interrupted."""
+
+
+def _at_one_moment(host: Clock) -> tuple[datetime, float]:
+    """Return what a clock and its steady seconds say at one moment.
+
+    Who is interrupted between the two would be behind all others by that time.
+    """
+    readings = []
+    for _ in range(READINGS):
+        before, now, after = host.monotonic(), host.now(), host.monotonic()
+        readings.append((after - before, now, after))
+        if after - before < INTERRUPTED:
+            break
+    _, now, at = min(readings)
+    return now, at
+
+
 class StoreTime:
     """The store's time, which never runs backwards, and the numbers that creations get.
 
@@ -35,7 +56,7 @@ class StoreTime:
     def __init__(self, clock: Clock | None, *, host: Clock | None = None) -> None:
         self._clock = clock
         self._host = SystemClock() if host is None else host
-        self._begun, self._began_at = self._host.now(), self._host.monotonic()
+        self._begun, self._began_at = _at_one_moment(self._host)
         self._correction = timedelta(0)
         self._learnt: float | None = None
         self._latest: datetime | None = None
@@ -84,6 +105,10 @@ class StoreTime:
     def monotonic(self) -> float:
         """Return seconds of the host that never run backwards."""
         return self._host.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds of the host."""
+        await self._host.sleep(seconds)
 
     def numbers(self, count: int) -> int:
         """Return the first of as many rising numbers, above all that this instance gave before."""

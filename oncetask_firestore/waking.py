@@ -10,11 +10,9 @@ that second. What is missed all the same, such as what workers of the Go library
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Sequence
 from typing import Final
 
 from oncetask_core.errors import StoreError
-from oncetask_core.transition import Atom, Event
 from oncetask_firestore.channel import Heard
 from oncetask_firestore.database import ANY, WAKES, Database, Write
 from oncetask_firestore.messages import Query
@@ -27,13 +25,6 @@ QUIET_SECONDS: Final = 1.0
 """How long nothing may have been claimed before anybody listens."""
 DOCUMENTS: Final = 64
 """Among how many documents those who tell something choose."""
-ADVANCING: Final = frozenset({Event.CANCEL, Event.RESET, Event.RESCHEDULE, Event.RELEASE})
-"""What makes a task due that was there already, for whoever has a free slot."""
-
-
-def makes_work(atoms: Sequence[Atom]) -> bool:
-    """Return whether others may find more to claim after these than by waiting for keys and times."""
-    return any(atom.inserts or any(one.event in ADVANCING for one in atom.transitions) for atom in atoms)
 
 
 class Wakes:

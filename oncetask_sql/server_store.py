@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from oncetask_core.errors import StoreError
+from oncetask_core.loops import PerLoop
 from oncetask_core.query import Page, TaskFilter, TaskQuery
 from oncetask_core.store import ControlRecord, Decide, Found, Renewed
 from oncetask_core.task import NewTask, OnceTask
@@ -13,7 +14,6 @@ from oncetask_sql import waves
 from oncetask_sql.callers import Callers
 from oncetask_sql.lane import Counted
 from oncetask_sql.lanes import Lanes
-from oncetask_sql.loops import Loops
 from oncetask_sql.operations import Operations
 from oncetask_sql.wording import Wording
 
@@ -36,7 +36,7 @@ class ServerStore(Generic[S, P]):
     """
 
     def __init__(
-        self, location: P, operations: Operations[S, P], *, wording: Wording, loops: Loops[Lanes[S]], callers: Callers
+        self, location: P, operations: Operations[S, P], *, wording: Wording, loops: PerLoop[Lanes[S]], callers: Callers
     ) -> None:
         self._location = location
         self._operations = operations

@@ -5,10 +5,12 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
+from oncetask_core.clock import TURNS
+
 P = ParamSpec("P")
 
-SOON = 10.0
-"""Seconds after which a test that waits for something real has failed."""
+SOON = 30.0
+"""Seconds after which a test that waits for something real has failed; a machine with much to do takes some."""
 
 
 def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -23,8 +25,11 @@ def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
 
 async def _checked(test: Coroutine[Any, Any, None]) -> None:
     await test
-    await asyncio.sleep(0)
     left = asyncio.all_tasks() - {asyncio.current_task()}
+    for _ in range(TURNS):  # what waited for a thread that has just ended takes some turns of the loop to end
+        if left:
+            await asyncio.sleep(0)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"the test left tasks running: {left}"
 
 

@@ -7,7 +7,10 @@ import pytest
 from tests.mariadb.world import Databases
 from tests.postgresql.world import Schemas
 from tests.servers.places import PLACES
+from tests.servers.slow_motion import no_upkeep, slow_motion
 from tests.servers.world import Place
+
+__all__ = ["no_upkeep", "slow_motion"]
 
 
 @pytest.fixture

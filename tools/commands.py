@@ -2,7 +2,7 @@
 
     python -m tools.commands MODULE [ARGUMENT ...]
 
-Temporary files go to a private folder, which is removed at the end, also after SIGTERM or Ctrl-C.
+Temporary files go to a private folder, which is removed at the end, also after SIGTERM, SIGHUP or Ctrl-C.
 """
 
 import os
@@ -69,8 +69,10 @@ def run_watched(command: Sequence[str], variables: Mapping[str, str] | None = No
 
 
 def guarded(main: Callable[[], int]) -> int:
-    """Run a tool: SIGTERM ends it in order, and a `ToolError` is printed instead of a traceback."""
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    """Run a tool: SIGTERM or the end of its terminal ends it in order; a `ToolError` is printed without a traceback."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as `nohup` wants it
+            signal.signal(ending, lambda number, _frame: sys.exit(128 + number))
     try:
         return main()
     except ToolError as error:

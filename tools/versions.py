@@ -22,9 +22,9 @@ from tools.suites import arguments_of, pytest_command, variables
 
 SUPPORTED = ("3.11", "3.12", "3.13")
 LOWEST = "lowest"
-LOWERED_EXTRA = "conformance"
+LOWERED_EXTRAS = ("conformance", "postgres", "mysql", "firestore")
 PROBE = "import ctypes, ensurepip, sqlite3, ssl, sys, venv; print('%d.%d' % sys.version_info[:2])"
-REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<version>\d[A-Za-z0-9.]*)")
+REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[(?P<extra>[a-z]+)\])?>=(?P<version>\d[A-Za-z0-9.]*)")
 
 
 class Outcome(NamedTuple):
@@ -54,21 +54,23 @@ def starts(interpreter: Path, version: str) -> bool:
 
 
 def lowered(pins: str, requirements: Sequence[str]) -> str:
-    """Return the pins with each required package at its lowest version.
+    """Return the pins with each required package at its lowest version, and so the package of its extra.
 
     Raises:
         ToolError: A requirement has no lowest version.
     """
-    lowest = dict(_lowest_of(requirement) for requirement in requirements)
+    lowest = {name: version for requirement in requirements for name, version in _lowest_of(requirement)}
     kept = [line for line in pins.splitlines() if _normal(line.partition("==")[0]) not in lowest]
     return "\n".join([*kept, *(f"{name}=={version}" for name, version in lowest.items())]) + "\n"
 
 
-def _lowest_of(requirement: str) -> tuple[str, str]:
+def _lowest_of(requirement: str) -> Iterator[tuple[str, str]]:
     match = REQUIREMENT.fullmatch(requirement)
     if match is None:
         raise ToolError(f"{requirement!r} in pyproject.toml has no lowest version: write it as name>=version")
-    return _normal(match["name"]), match["version"]
+    yield _normal(match["name"]), match["version"]
+    if match["extra"]:
+        yield _normal(f"{match['name']}-{match['extra']}"), match["version"]
 
 
 def _normal(name: str) -> str:
@@ -80,7 +82,8 @@ def environment_of(name: str, interpreter: Path) -> Environment:
     pins = LOCK.read_text(encoding="utf-8")
     if name == LOWEST:
         project = pyproject()["project"]
-        pins = lowered(pins, [*project["dependencies"], *project["optional-dependencies"][LOWERED_EXTRA]])
+        extras = [project["optional-dependencies"][extra] for extra in LOWERED_EXTRAS]
+        pins = lowered(pins, [requirement for group in (project["dependencies"], *extras) for requirement in group])
     return Environment(BUILD / "venvs" / name, str(interpreter), "test", pins)
 
 

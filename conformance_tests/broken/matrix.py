@@ -36,6 +36,8 @@ RECORDED = Path(__file__).with_name("matrix.json")
 TABLE = Path(__file__).parents[2] / "docs" / "broken-stores.md"
 THREADED: Mapping[str, Sequence[str]] = {"OpeningTests.test_several_loops_share_a_store": ["BoundToItsLoop"]}
 """Tests with threads of their own, and the stores that they catch however the threads fall together."""
+PATIENCE = 0.2
+"""Real seconds that news within one process may take; what a broken store does not tell is waited for in vain."""
 Matrix = Mapping[str, Sequence[str]]
 """The broken stores that a test catches, by the test's name."""
 
@@ -69,7 +71,7 @@ def catches(test: Sequence[Case], store: type[PlainStore], runner: asyncio.Runne
 
 def _fails(case: Case, harness: PlainHarness, runner: asyncio.Runner) -> bool:
     try:
-        runner.run(run(case, harness))
+        runner.run(run(case, harness, patience=PATIENCE))
     except pytest.skip.Exception:
         return False
     except (Exception, pytest.fail.Exception):  # noqa: BLE001 - whatever a test raises, it has caught the store

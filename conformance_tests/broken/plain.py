@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from oncetask_conformance.harness import INJECTED_CLOCK, SEATS, SPOILED_RECORDS, RawTask, as_raw
+from oncetask_conformance.harness import INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS, RawTask, as_raw
 from oncetask_core.claims import Claim, chosen, leased, next_due
 from oncetask_core.clock import Clock, SystemClock
 from oncetask_core.errors import StoreError
@@ -371,8 +371,8 @@ class PlainHarness:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """The clock can be injected, keys have seats, and records can be damaged."""
-        return frozenset({INJECTED_CLOCK, SEATS, SPOILED_RECORDS})
+        """The clock can be injected, repeats may come at once, keys have seats, and records can be damaged."""
+        return frozenset({INJECTED_CLOCK, REPEATS_AT_ONCE, SEATS, SPOILED_RECORDS})
 
     @asynccontextmanager
     async def space(self, clock: Clock | None) -> AsyncIterator[PlainSpace]:

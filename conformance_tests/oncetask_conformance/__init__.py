@@ -19,6 +19,7 @@ pytest.register_assert_rewrite(
 from oncetask_conformance.binding import conformance  # noqa: E402 - assertions of what is imported before
 from oncetask_conformance.harness import (  # noqa: E402 - this line are not rewritten
     INJECTED_CLOCK,
+    REPEATS_AT_ONCE,
     SEATS,
     SPOILED_RECORDS,
     Harness,
@@ -27,4 +28,14 @@ from oncetask_conformance.harness import (  # noqa: E402 - this line are not rew
     as_raw,
 )
 
-__all__ = ["INJECTED_CLOCK", "SEATS", "SPOILED_RECORDS", "Harness", "RawTask", "Space", "as_raw", "conformance"]
+__all__ = [
+    "INJECTED_CLOCK",
+    "REPEATS_AT_ONCE",
+    "SEATS",
+    "SPOILED_RECORDS",
+    "Harness",
+    "RawTask",
+    "Space",
+    "as_raw",
+    "conformance",
+]

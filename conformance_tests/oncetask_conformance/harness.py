@@ -20,6 +20,9 @@ from oncetask_core.task import OnceTask, TaskError
 
 INJECTED_CLOCK = "injected_clock"
 """The store reads time from a clock that it is given; without it, what takes minutes is skipped."""
+REPEATS_AT_ONCE = "repeats_at_once"
+"""Requests of one claim that reach several instances at the same moment lease one set of tasks. Without it each may
+lease its own: a worker has one instance, and its next renewal gives back what nobody runs."""
 SEATS = "seats"
 """The storage says who may be claimed next for a key (`head_key`). Without it, that is seen by claims alone."""
 SPOILED_RECORDS = "spoiled_records"

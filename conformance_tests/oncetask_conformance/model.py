@@ -40,8 +40,10 @@ class Taken:
 
     rows: Sequence[Row]
     next_due: datetime | None
-    is_full: bool
-    """Whether every slot was used: who is busy need not be told when there is more."""
+    next_due_of_idle: datetime | None = None
+    """The same of the kinds that have slots left: who is busy need not be told, or is told what was known before."""
+    some_are_busy: bool = False
+    """Whether the slots of a kind were all used."""
     repeated: bool = False
 
 
@@ -117,15 +119,21 @@ class Model:
         """Lease what is due, or say again what this lease already holds."""
         held = sorted(self._held(claim.lease_uid), key=lambda row: row["epoch"])
         if held:
-            return Taken([row.copy() for row in held], next_due=None, is_full=False, repeated=True)
+            return Taken([row.copy() for row in held], next_due=None, repeated=True)
         taken = self._suspect(claim, now) if claim.suspects else self._heads_with_groups(claim, now)
         for row in taken:
             self._lease(row, claim, now)
         self._seat()
-        return Taken([row.copy() for row in taken], self._next_due(claim, now), is_full=_is_full(claim, taken))
+        idle = _idle(claim, taken)
+        return Taken(
+            [row.copy() for row in taken],
+            self._next_due(claim.slots, now),
+            next_due_of_idle=self._next_due(idle, now),
+            some_are_busy=len(idle) < len(claim.slots),
+        )
 
-    def _next_due(self, claim: Claim, now: datetime) -> datetime | None:
-        free = [row for row in self.rows.values() if row["kind"] in claim.slots and _is_free(row)]
+    def _next_due(self, kinds: Collection[str], now: datetime) -> datetime | None:
+        free = [row for row in self.rows.values() if row["kind"] in kinds and _is_free(row)]
         return min((row["wait_until"] for row in free if row["wait_until"] > now), default=None)
 
     def _held(self, lease_uid: str) -> list[Row]:
@@ -258,11 +266,12 @@ def _new_row(new: NewTask, *, env: str, now: datetime, sequence: int) -> Row:
     )
 
 
-def _is_full(claim: Claim, taken: Sequence[Row]) -> bool:
-    if claim.suspects:
-        return bool(taken)
+def _idle(claim: Claim, taken: Sequence[Row]) -> frozenset[str]:
+    """Return the kinds with slots that a claim has not used; a suspect is claimed alone."""
+    if claim.suspects and taken:
+        return frozenset()
     heads = [row["kind"] for row in taken if row["resource_key"] is None or row["head_key"] is not None]
-    return all(heads.count(kind) == slots.limit for kind, slots in claim.slots.items())
+    return frozenset(kind for kind, slots in claim.slots.items() if heads.count(kind) < slots.limit)
 
 
 def _is_free(row: Row) -> bool:

@@ -18,6 +18,7 @@ on_both_clocks = pytest.mark.parametrize("clock", [INJECTED, OWN])
 
 _NEEDS = "needed_capability"
 _TIME_LIMIT = 60.0
+_PATIENCE = 20.0
 Coroutine = Callable[..., Awaitable[None]]
 F = TypeVar("F", bound=Coroutine)
 
@@ -54,8 +55,14 @@ def cases(tests: type) -> Iterator[Case]:
             yield Case(tests, function, {name: value for part in chosen for name, value in part.items()})
 
 
-async def run(case: Case, harness: Harness) -> None:
-    """Run one case on a new space; raises what the test raises, and pytest's skip where it does not apply."""
+async def run(case: Case, harness: Harness, *, patience: float = _PATIENCE) -> None:
+    """Run one case on a new space; raises what the test raises, and pytest's skip where it does not apply.
+
+    Args:
+        case: The test.
+        harness: The binding.
+        patience: The real seconds after which news that have not come have been missed.
+    """
     needed = getattr(case.function, _NEEDS, None)
     if needed is not None and needed not in harness.capabilities:
         pytest.skip(f"needs the capability {needed}")
@@ -64,7 +71,7 @@ async def run(case: Case, harness: Harness) -> None:
     async with (
         asyncio.timeout(_TIME_LIMIT),
         harness.space(clock) as space,
-        World(space, clock, capabilities=harness.capabilities) as world,
+        World(space, clock, capabilities=harness.capabilities, patience=patience) as world,
     ):
         await case.function(case.tests(), world, **parameters)
 

@@ -29,11 +29,15 @@ class World:
         space: The empty space.
         clock: The injected clock, or None when the stores run on their own.
         capabilities: Those of the harness.
+        patience: The real seconds after which news that have not come have been missed.
     """
 
-    def __init__(self, space: Space, clock: VirtualClock | None, *, capabilities: frozenset[str]) -> None:
+    def __init__(
+        self, space: Space, clock: VirtualClock | None, *, capabilities: frozenset[str], patience: float
+    ) -> None:
         self.space = space
         self.clock = clock
+        self.patience = patience
         self._capabilities = capabilities
         self._open_stores = AsyncExitStack()
         self.store: TaskStore = space.store(ENV)

@@ -93,11 +93,14 @@ class Workers:
     async def kill_one_that_holds_tasks(self, name: str, manager: TaskManager) -> Killed | None:
         """Kill the worker with SIGKILL at a moment when it holds at least three tasks; None if there is no such moment.
 
-        It is frozen first, so that what it holds can be read while it cannot settle anything.
+        It is frozen first, so that what it holds can be read while it cannot settle anything, but not before it holds
+        something: on a busy machine it would not get as far as that.
         """
         process = self._processes[name]
         while await has_work(manager):
             await asyncio.sleep(LOOK_EVERY)
+            if len(await _leased_by(manager, name)) < LEAST_LEASED:
+                continue
             process.send_signal(signal.SIGSTOP)
             leased = await _leased_by(manager, name)
             if len(leased) >= LEAST_LEASED:

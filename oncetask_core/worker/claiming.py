@@ -151,7 +151,9 @@ class Claimer:
 
     def _start(self, opened: OpenClaim, claimed: Claimed) -> None:
         """Start what this worker can run; what it no longer serves is left to run out."""
-        served = [task for task in claimed.tasks if self._registry.get(task.kind) is not None]
+        found = {kind: self._registry.get(kind) for kind in {task.kind for task in claimed.tasks}}
+        handlers = {kind: handler for kind, handler in found.items() if handler is not None}
+        served = [task for task in claimed.tasks if task.kind in handlers]  # any thread may unregister one meanwhile
         if not served:
             return
         if opened.claim.suspects:
@@ -160,4 +162,4 @@ class Claimer:
                 until=opened.sent_at + min(opened.demand.lease_for.total_seconds(), ALONE_SECONDS),
             )
         grant = Grant(opened.demand.lease_for, renew=opened.demand.renew, granted_at=opened.sent_at)
-        self._launcher.launch(opened.claim.lease_uid, grant, served)
+        self._launcher.launch(opened.claim.lease_uid, grant, tasks=served, handlers=handlers)

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from oncetask_core.decisions import Success, conclude
+from oncetask_core.decisions import KindRules, Success, conclude
 from oncetask_core.errors import ConfigurationError
-from oncetask_core.registry import Registry
 from oncetask_core.store import CallerTransactions, Decide, TaskStore
 from oncetask_core.task import OnceTask
 
@@ -25,17 +24,17 @@ def caller_transactions(store: TaskStore) -> CallerTransactions:
 
 
 class Completer:
-    """Completes tasks on sessions of their handlers.
+    """Completes tasks of one kind on sessions of their handlers.
 
     Args:
         store: Where they are.
-        registry: Their kinds.
+        rules: Those of the kind when the handlers were called; it may not be served any more when they end.
         chance: Where jitter comes from.
     """
 
-    def __init__(self, store: TaskStore, registry: Registry, *, chance: Callable[[], float]) -> None:
+    def __init__(self, store: TaskStore, rules: KindRules, *, chance: Callable[[], float]) -> None:
         self._store = store
-        self._registry = registry
+        self._rules = rules
         self._chance = chance
 
     async def complete(self, session: object, task: OnceTask[object], result: str | None) -> None:
@@ -53,9 +52,7 @@ class Completer:
         store.settle_in_now(session, task, self._decide(result))
 
     def _decide(self, result: str | None) -> Decide:
-        return lambda task: conclude(
-            task, Success(result), self._registry.require(task.kind).rules, chance=self._chance()
-        )
+        return lambda task: conclude(task, Success(result), self._rules, chance=self._chance())
 
 
 def _wrong(session: object, called: str, other: str) -> ConfigurationError:

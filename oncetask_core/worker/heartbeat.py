@@ -13,6 +13,7 @@ from concurrent.futures import Future
 
 from oncetask_core.clock import Clock, wait_for_event
 from oncetask_core.errors import StoreError
+from oncetask_core.posting import post
 from oncetask_core.store import TaskStore
 from oncetask_core.worker.leases import Findings, LeaseBook
 from oncetask_core.worker.run import StopReason
@@ -63,7 +64,11 @@ class Heartbeat:
         return self._renewals is not None and self._renewals.failing
 
     def start(self) -> None:
-        """Begin; called on the worker's event loop."""
+        """Begin; called on the worker's event loop.
+
+        Raises:
+            Exception: The thread could not begin.
+        """
         main = asyncio.get_running_loop()
         if not self._seams.threaded_renewals:
             self._renewals = self._make(main)
@@ -83,7 +88,11 @@ class Heartbeat:
         """End the renewals; nothing is renewed any more when this returns."""
         self.end()
         if self._thread is not None:  # on no executor, which handlers may have filled with what does not stop
-            await asyncio.wait([asyncio.ensure_future(self._ended.wait())], timeout=STOP_SECONDS)
+            ended = asyncio.ensure_future(self._ended.wait())
+            try:
+                await asyncio.wait([ended], timeout=STOP_SECONDS)
+            finally:
+                ended.cancel()
         if self._task is not None:
             await self._task
 
@@ -95,9 +104,13 @@ class Heartbeat:
     def _work(self, main: asyncio.AbstractEventLoop, made: "Future[Renewals]") -> None:
         try:
             asyncio.run(self._run_in_thread(main, made))
+        except Exception as fault:  # noqa: BLE001 - no event loop is to be had, or a bug: the worker has to learn of it
+            if made.done():
+                post(main, self._on_fault, fault)
+            else:
+                made.set_exception(fault)
         finally:
-            if not main.is_closed():
-                main.call_soon_threadsafe(self._ended.set)
+            post(main, self._ended.set)
 
     async def _run_in_thread(self, main: asyncio.AbstractEventLoop, made: "Future[Renewals]") -> None:
         renewals = self._make(main)
@@ -146,8 +159,7 @@ class Renewals:
 
     def poke(self) -> None:
         """Look at the book again. Any thread may call this."""
-        if not self._own.is_closed():
-            self._own.call_soon_threadsafe(self._changed.set)
+        post(self._own, self._changed.set)
 
     def stop(self) -> None:
         """End soon. Any thread may call this."""
@@ -194,7 +206,7 @@ class Renewals:
             self._fail()
         except Exception as fault:  # noqa: BLE001 - a bug, of which the worker has to learn
             self._fail()
-            self._post(self._on_fault, fault)
+            post(self._main, self._on_fault, fault)
         else:
             if self.failing:
                 logger.info("leases are renewed again")
@@ -210,22 +222,19 @@ class Renewals:
 
     def _announce(self, findings: Findings) -> None:
         for run, task_id in findings.lost:
-            self._post(run.lose_member, task_id)
+            post(self._main, run.lose_member, task_id)
         for run, task_id in findings.cancelled:
-            self._post(run.cancel_member, task_id)
+            post(self._main, run.cancel_member, task_id)
         if findings.unknown:
-            self._post(self._on_unknown, findings.unknown)
+            post(self._main, self._on_unknown, findings.unknown)
 
     def _fence(self, now: float) -> None:
         for run in self._book.fenced(now):
             self.failing = self.failing or self._is_beating()
+            ids = [*run.tasks]  # at once: the worker's loop may be taking out a member that was lost before
             logger.warning(
                 "cannot renew the lease of %s in time: stopping its handler",
-                ", ".join(run.tasks),
-                extra={"task_id": next(iter(run.tasks), None)},
+                ", ".join(ids),
+                extra={"task_id": ids[0] if ids else None},
             )
-            self._post(run.stop, StopReason.FENCED)
-
-    def _post(self, function: Callable[..., None], *arguments: object) -> None:
-        if not self._main.is_closed():
-            self._main.call_soon_threadsafe(function, *arguments)
+            post(self._main, run.stop, StopReason.FENCED)

@@ -8,7 +8,7 @@ from functools import partial
 from oncetask_core.context import TaskContext
 from oncetask_core.decisions import Released
 from oncetask_core.handlers import Handler
-from oncetask_core.registry import Registry
+from oncetask_core.posting import post
 from oncetask_core.status import Outcome
 from oncetask_core.store import TaskStore
 from oncetask_core.task import OnceTask
@@ -53,7 +53,6 @@ class Launcher:
 
     Args:
         store: What handlers complete their tasks in, within transactions of their own.
-        registry: The handlers.
         executor: Calls them.
         settler: Writes how they ended.
         book: The leases.
@@ -69,7 +68,6 @@ class Launcher:
     def __init__(
         self,
         store: TaskStore,
-        registry: Registry,
         *,
         executor: Executor,
         settler: Settler,
@@ -82,8 +80,7 @@ class Launcher:
         on_settled: Callable[[OnceTask[object]], None],
         is_ending: Callable[[], bool],
     ) -> None:
-        self._completer = Completer(store, registry, chance=seams.chance)
-        self._registry = registry
+        self._store = store
         self._executor = executor
         self._settler = settler
         self._book = book
@@ -97,9 +94,11 @@ class Launcher:
         self.slots = SlotTable()
         self.batches: set[Batch] = set()
 
-    def launch(self, lease_uid: str, grant: Grant, tasks: Sequence[OnceTask[object]]) -> None:
-        """Start the tasks of one claim."""
-        batches = [self._batch(members) for members in grouped(tasks, self._registry)]
+    def launch(
+        self, lease_uid: str, grant: Grant, *, tasks: Sequence[OnceTask[object]], handlers: Mapping[str, Handler]
+    ) -> None:
+        """Start the tasks of one claim; `handlers` has that of each of their kinds."""
+        batches = [self._batch(members, handlers[members[0].kind]) for members in grouped(tasks, handlers)]
         self._book.enter(lease_uid, grant, (run for batch in batches for run in batch.runs))
         for batch in batches:
             self.slots.take(batch.handler.kind)
@@ -107,9 +106,8 @@ class Launcher:
             batch.task = asyncio.create_task(self._run(batch))
             batch.task.add_done_callback(partial(self._check_end, batch))
 
-    def _batch(self, members: Sequence[OnceTask[object]]) -> Batch:
+    def _batch(self, members: Sequence[OnceTask[object]], handler: Handler) -> Batch:
         """Members that are to be cleaned up go one by one, before the others go together."""
-        handler = self._registry.require(members[0].kind)
         cleanups = [[task] for task in members if task.in_cleanup]
         normal = [task for task in members if not task.in_cleanup]
         runs = [self._make_run(tasks, handler) for tasks in (*cleanups, normal) if tasks]
@@ -122,8 +120,8 @@ class Launcher:
         context = TaskContext(
             known,
             resources=self._resources,
-            report=self._settler.add_progress,
-            completer=self._completer,
+            report=partial(post, asyncio.get_running_loop(), self._settler.add_progress),
+            completer=Completer(self._store, handler.rules, chance=self._seams.chance),
             threaded=call is not None and not call.is_async,
         )
         return Run(known, handler=handler, context=context, is_cleanup=is_cleanup)
@@ -255,11 +253,11 @@ class Launcher:
             self._settler.add(Settlement(task, Released(), run.handler, partial(self._settled, batch=batch)))
 
 
-def grouped(tasks: Iterable[OnceTask[object]], registry: Registry) -> list[list[OnceTask[object]]]:
+def grouped(tasks: Iterable[OnceTask[object]], handlers: Mapping[str, Handler]) -> list[list[OnceTask[object]]]:
     """Return the tasks that share a handler call: those of one key where the kind has a resource-key handler."""
     groups: dict[tuple[str, str, str], list[OnceTask[object]]] = {}
     for task in tasks:
-        shares = task.resource_key is not None and registry.require(task.kind).is_group
+        shares = task.resource_key is not None and handlers[task.kind].is_group
         name = (task.kind, "key", task.resource_key or "") if shares else (task.kind, "id", task.id)
         groups.setdefault(name, []).append(task)
     return list(groups.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from oncetask_core.clock import Clock, SystemClock, VirtualClock
-from oncetask_core.limits import check_duration
+from oncetask_core.limits import check_duration, check_worker_name
 
 
 def new_uid() -> str:
@@ -49,6 +49,7 @@ class WorkerSettings:
     keep_finished_for: timedelta | float | None = None
 
     def __post_init__(self) -> None:
+        check_worker_name(self.name)
         check_duration(self.poll_interval, "poll_interval", positive=True)
         check_duration(self.shutdown_timeout, "shutdown_timeout")
         if self.keep_finished_for is not None:

@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from oncetask_core.posting import post
+
 _Job = tuple[Callable[[], Any], contextvars.Context, asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 
@@ -89,8 +91,7 @@ def _deliver(
         else:
             future.set_exception(_as_exception(error))
 
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(settle)
+    post(loop, settle)
 
 
 def _as_exception(error: BaseException) -> BaseException:

@@ -56,6 +56,8 @@ class Upkeep:
 
     async def expire(self, kinds: frozenset[str]) -> int:
         """End the leases that ran out; return how many this call ended."""
+        if not kinds:
+            return 0
         page = await self._find(TaskFilter(kinds=kinds, run_out=True))
         served = [(task, handler) for task in page.tasks if (handler := self._registry.get(task.kind)) is not None]
         at, chance = self._now(), self._seams.chance
@@ -74,6 +76,8 @@ class Upkeep:
 
     async def tick(self, kinds: frozenset[str]) -> int:
         """Create the occurrences that are due and move their generators on; return how many generators moved."""
+        if not kinds:
+            return 0
         page = await self._find(TaskFilter(kinds=kinds, live=True, due=True, generators=True))
         unleased = [task for task in page.tasks if task.lease_uid is None]  # a Go worker's lease is expired first
         answers = await self._store.apply([self._tick(task) for task in unleased]) if unleased else ()
@@ -98,6 +102,8 @@ class Upkeep:
 
     async def has_suspects(self, kinds: frozenset[str]) -> bool:
         """Return whether a task that crashed a worker could be claimed now."""
+        if not kinds:
+            return False
         page = await self._find(TaskFilter(kinds=kinds, live=True, due=True, suspects=True, generators=False))
         now = self._now()
         return any(is_claimable(task, max(now, task.wait_until)) for task in page.tasks)

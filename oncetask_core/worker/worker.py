@@ -8,10 +8,11 @@ import msgspec
 
 from oncetask_core.backoff import Backoff
 from oncetask_core.clock import wait_for_event
-from oncetask_core.controls import paused_kinds, publish_kinds
+from oncetask_core.controls import publish_kinds
 from oncetask_core.decisions import KindRules, Released, conclude
 from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_core.handlers import Handler
+from oncetask_core.posting import post
 from oncetask_core.registry import Registry
 from oncetask_core.store import TaskStore
 from oncetask_core.task import OnceTask
@@ -24,6 +25,7 @@ from oncetask_core.worker.heartbeat import Heartbeat
 from oncetask_core.worker.launching import Launcher
 from oncetask_core.worker.leases import LeaseBook
 from oncetask_core.worker.listening import listen
+from oncetask_core.worker.rounds import Round, Rounds
 from oncetask_core.worker.run import StopReason
 from oncetask_core.worker.settings import Seams, WorkerSettings
 from oncetask_core.worker.settling import Settler
@@ -86,8 +88,7 @@ class Worker:
         self._stopping = self._hurried = self._store_is_down = self._torn_down = False
         self._fault: BaseException | None = None
         self._settling: asyncio.Task[None] | None = None
-        self._paused: frozenset[str] = frozenset()
-        self._upkeep_at = self._contact_at = self._clock.monotonic()
+        self._contact_at = self._clock.monotonic()
         self._background: set[asyncio.Task[None]] = set()
         self._assemble(hooks, {} if resources is None else resources)
 
@@ -102,10 +103,8 @@ class Worker:
         self._heartbeat = Heartbeat(
             store, self._book, seams=seams, on_unknown=self._release_unknown, on_fault=self._end_by
         )
-        self._upkeep = Upkeep(store, registry, seams=seams, events=self._events, now=self._time.now)
         self._launcher = Launcher(
             store,
-            registry,
             executor=Executor(self._threads, now=self._time.now, is_ending=self._is_torn_down),
             settler=self._settler,
             book=self._book,
@@ -127,6 +126,15 @@ class Worker:
             seams=seams,
             time=self._time,
         )
+        upkeep = Upkeep(store, registry, seams=seams, events=self._events, now=self._time.now)
+        self._rounds = Rounds(
+            Round(store, registry, upkeep=upkeep, slots=self._launcher.slots),
+            settings=self._settings,
+            seams=seams,
+            claimer=self._claimer,
+            time=self._time,
+            on_ended=self._wake.set,
+        )
 
     @property
     def state(self) -> WorkerState:
@@ -136,7 +144,7 @@ class Worker:
             unsettled=self._settler.pending,
             last_contact=self._clock.monotonic() - self._contact_at,
             renewals_fail=self._heartbeat.is_failing,
-            paused=self._paused,
+            paused=self._rounds.paused,
             counts=dict(self._events.counts),
         )
 
@@ -148,8 +156,8 @@ class Worker:
     def wake(self) -> None:
         """Look for work now. Any thread may call this."""
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._wake_here)
+        if loop is not None:
+            post(loop, self._wake_here)
 
     def _wake_here(self) -> None:
         self._claimer.hungry = True
@@ -174,8 +182,8 @@ class Worker:
         helpers = [self._settling, *(asyncio.create_task(one) for one in (self._deadlines.watch(), listening))]
         for helper in helpers:
             helper.add_done_callback(self._check_helper)
-        self._heartbeat.start()
         try:
+            self._heartbeat.start()
             await self._prepare()
             await self._work(until_idle=until_idle)
         finally:
@@ -227,7 +235,8 @@ class Worker:
             except StoreUnavailableError as error:
                 await self._wait_for_store(error)
                 continue
-            self._note_contact()
+            if found or not self._rounds.is_open:
+                self._note_contact()
             is_idle = not found and not self._launcher.batches and not self._heartbeat.is_failing
             if is_idle and eager and not self._wake.is_set():
                 return
@@ -236,8 +245,8 @@ class Worker:
                 await self._rest()
 
     async def _pass(self, *, eager: bool) -> bool:
-        """Do the upkeep if it is time, or anyway, and claim; return whether anything was found."""
-        found = await self._do_upkeep() if eager or self._is_upkeep_due() else False
+        """Keep up, before the claim where that is eager, and claim; return whether anything was found."""
+        found = await self._rounds.keep_up(thorough=eager or self._store_is_down)
         handlers = self._active_handlers()
         if handlers and not self._heartbeat.is_failing:
             found |= await self._claimer.claim(handlers)
@@ -245,35 +254,11 @@ class Worker:
         return found
 
     def _active_handlers(self) -> list[Handler]:
-        return [handler for handler in self._registry if handler.kind not in self._paused]
-
-    def _is_upkeep_due(self) -> bool:
-        next_due = self._claimer.next_due
-        return self._clock.monotonic() >= self._upkeep_at or (next_due is not None and self._time.now() >= next_due)
-
-    async def _do_upkeep(self) -> bool:
-        self._claimer.hungry = self._claimer.thorough = True
-        self._claimer.next_due = None
-        self._paused = await paused_kinds(self._store)
-        served = frozenset(handler.kind for handler in self._registry)
-        active = served - self._paused
-        moved = await self._upkeep.expire(served) if served else 0
-        if active:
-            moved += await self._upkeep.tick(active)
-            able = [handler.kind for handler in self._active_handlers() if self._launcher.slots.free(handler) > 0]
-            waiting = bool(able) and await self._upkeep.has_suspects(frozenset(able))
-            self._claimer.quiet.notice(self._clock.monotonic(), waiting=waiting)
-        if self._settings.retention is not None:
-            await self._upkeep.purge(self._settings.retention)
-        self._upkeep_at = self._clock.monotonic() + self._settings.poll_seconds * (0.5 + 0.5 * self._seams.chance())
-        return moved > 0
+        return [handler for handler in self._registry if handler.kind not in self._rounds.paused]
 
     async def _rest(self) -> None:
-        now = self._clock.monotonic()
-        rest = self._upkeep_at - now
-        if self._claimer.next_due is not None:
-            rest = min(rest, (self._claimer.next_due - self._time.now()).total_seconds())
-        change = self._claimer.quiet.next_change(now)
+        rest = self._rounds.rest()
+        change = self._claimer.quiet.next_change(self._clock.monotonic())
         if change is not None:
             rest = min(rest, change)
         await wait_for_event(self._clock, self._wake, max(rest, 0.001))
@@ -322,6 +307,7 @@ class Worker:
         After a fault there is nothing that writes outcomes: then the leases are left to run out.
         """
         self._stopping = True
+        await self._rounds.stop()
         if self._fault is None:
             await self._finish()
         ending = [*helpers] if self._settling is None else [*helpers, self._settling]

@@ -4,10 +4,10 @@ from oncetask_core.claims import Claim
 from oncetask_core.clock import Clock, SystemClock
 from oncetask_core.env import DEFAULT_ENV
 from oncetask_core.limits import check_env
+from oncetask_core.loops import PerLoop
 from oncetask_core.store import Claimed
 from oncetask_sql.callers import Callers
 from oncetask_sql.lanes import Lanes
-from oncetask_sql.loops import Loops
 from oncetask_sql.mariadb import caller, inserting, operations
 from oncetask_sql.mariadb.endpoint import Endpoint
 from oncetask_sql.mariadb.location import Location, located
@@ -43,7 +43,7 @@ class MariadbStore(ServerStore[Session, Location]):
             return Lanes(lambda _: Endpoint(place), lambda session, tasks: inserting.insert(session, wording, tasks))
 
         callers = Callers(caller, Wording(place.qualified_names, own_time, env))
-        super().__init__(place, operations, wording=wording, loops=Loops(lanes), callers=callers)
+        super().__init__(place, operations, wording=wording, loops=PerLoop(lanes), callers=callers)
         self._polling = Polling(always_seats=own_time.is_injected)
 
     @property

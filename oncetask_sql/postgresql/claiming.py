@@ -1,5 +1,6 @@
 """Claiming: one statement takes the heads, a second one their groups; nobody waits for anybody's rows."""
 
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,6 +13,7 @@ from oncetask_sql.codec import SELECTED, Row, Task, UnreadableRowError, decode_a
 from oncetask_sql.grants import in_order, is_head
 from oncetask_sql.keys import Key
 from oncetask_sql.postgresql.arrays import numbers, texts
+from oncetask_sql.postgresql.failures import LOCKED
 from oncetask_sql.postgresql.seating import seat_keys
 from oncetask_sql.postgresql.session import COMMIT, Session, Statement
 from oncetask_sql.schema import CLAIMABLE, LIVE, LOW, READY, SUSPECT, WAITING_FOR_SEAT
@@ -24,6 +26,8 @@ _LATEST: Final = to_micros(datetime.max.replace(tzinfo=UTC))
 """The last time that can be read; a damaged row beyond it must not make claims fail."""
 _LOOKAHEAD: Final = 64
 """How many tasks that cannot join a group are passed over to find those that can."""
+_TRIES = 40
+"""How often a request asks for its turn: an earlier one of the same claim may wait long for its commit."""
 
 _RETURNED: Final = ", ".join(f"t.{name}" for name in SELECTED.split(", "))
 _TAKE: Final = """UPDATE oncetask_task AS t SET lease_uid = %(lease)s, leased_by = %(leased_by)s,
@@ -146,12 +150,19 @@ class _Asking:
         """Take what is due until the slots are used, setting aside what cannot be read; return what `more` reads."""
         while True:
             statements = [self._statement(one) for one in (_ALONE, sql, *more)]
-            _, rows, *replies = await self._session.transaction(statements)
+            _, rows, *replies = await self._in_turn(statements)
             tasks, faults = decode_all(rows)
             self._granted += tasks
             if not faults:
                 return replies
             await self._set_aside(faults)
+
+    async def _in_turn(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run a transaction behind earlier requests of the same claim: the only locks that it waits for are theirs."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(*LOCKED):
+                return await self._session.transaction(statements)
+        return await self._session.transaction(statements)
 
     def _statement(self, sql: str) -> Statement:
         asked, free = self._asked, self._free()

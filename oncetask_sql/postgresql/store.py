@@ -9,13 +9,12 @@ from oncetask_core.claims import Claim
 from oncetask_core.clock import Clock, SystemClock
 from oncetask_core.env import DEFAULT_ENV
 from oncetask_core.limits import check_env
+from oncetask_core.loops import PerLoop
 from oncetask_core.store import Claimed
 from oncetask_core.task import NewTask
-from oncetask_core.transition import Answer, Atom, Inserted
+from oncetask_core.transition import Answer, Atom, Inserted, makes_work
 from oncetask_sql import sessions
-from oncetask_sql.advancing import makes_work
 from oncetask_sql.callers import Callers
-from oncetask_sql.loops import Loops
 from oncetask_sql.postgresql import caller, claiming, operations, seating
 from oncetask_sql.postgresql.lanes import Lanes
 from oncetask_sql.postgresql.location import Location, located
@@ -49,7 +48,7 @@ class PostgresqlStore(ServerStore[Session, Location]):
         place = location if isinstance(location, Location) else located(location)
         own_time = StoreTime(None if clock is None or isinstance(clock, SystemClock) else clock, server=SERVER_NOW)
         wording = Wording(place.names, own_time, check_env(env))
-        self._hearing = Loops(partial(Lanes, place, wording))
+        self._hearing = PerLoop(partial(Lanes, place, wording))
         super().__init__(place, operations, wording=wording, loops=self._hearing, callers=Callers(caller, wording))
         self._has_clock = own_time.is_injected
         self._seated_at = 0.0

@@ -85,7 +85,8 @@ def _serve(jobs: _Jobs, location: Location) -> None:
         del job  # its work holds on to what it was given
     with gate:
         _close(connection)
-    job.set_result(None)
+    if job.set_running_or_notify_cancel():
+        job.set_result(None)
 
 
 def _perform(

@@ -218,10 +218,19 @@ class SqliteStore:
 
     def _connections(self) -> _Lanes:
         """Return the connections of this process; those that a parent process had when it forked stay untouched."""
+        self._check_open()
+        lanes = self._lanes.get(os.getpid())
+        if lanes is not None:
+            return lanes
+        lanes = self._lanes.setdefault(os.getpid(), _Lanes(self._location))
+        if not self._is_open:  # closed meanwhile by another thread, which may not have seen these
+            self._lanes.pop(os.getpid(), None)
+        self._check_open()
+        return lanes
+
+    def _check_open(self) -> None:
         if not self._is_open:
             raise StoreError("the store is not open: await its open() first")
-        lanes = self._lanes.get(os.getpid())
-        return self._lanes.setdefault(os.getpid(), _Lanes(self._location)) if lanes is None else lanes
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ from oncetask import (
     TaskIdConflictError,
     TaskManager,
 )
-from tests.asynchronous import asynchronous
-from tests.sql.test_processes import in_child
+from oncetask_core import blocking
+from tests.asynchronous import SOON, asynchronous
+from tests.forked import in_child
+from tests.worker.failing import FaultyStore
 from tests.worker.world import Job, Keyed
 
 
@@ -34,8 +37,8 @@ def test_a_task_is_created_run_and_waited_for() -> None:
 
     created = manager.create_task(Job("a"))
     with manager.running():
-        assert created.wait(timeout=10) == "did a"
-        assert manager.create_tasks([Job("b"), Job("a")])[0].wait(timeout=10) == "did b"
+        assert created.wait(timeout=SOON) == "did a"
+        assert manager.create_tasks([Job("b"), Job("a")])[0].wait(timeout=SOON) == "did b"
     manager.close()
 
     assert created
@@ -82,13 +85,19 @@ def test_many_threads_share_a_manager(tmp_path: Path) -> None:
 async def test_a_running_event_loop_is_no_obstacle() -> None:
     """As in a notebook, where one always runs."""
     manager = SyncTaskManager("memory://")
-    manager.register_task_handler(Job, lambda task: task.id)
+
+    @manager.task_handler(Job)
+    def handle(task: OnceTask[Job]) -> str:
+        manager.stop()
+        return task.id
+
     manager.create_task(Job("a"))
-    manager.drain()
-    threading.Timer(0.05, manager.stop).start()
     manager.run()
 
     assert manager.wait("a") == "a"
+    manager.create_task(Job("b"))
+    manager.drain()
+    assert manager.wait("b") == "b"
     manager.close()
 
 
@@ -151,12 +160,52 @@ def test_a_block_whose_worker_cannot_begin_says_why() -> None:
     manager.close()
 
 
+def test_a_worker_that_fails_within_a_block_is_told_at_its_end() -> None:
+    """What runs on the caller's thread is not interrupted, and nothing waits for a worker that has ended."""
+    manager = SyncTaskManager(FaultyStore())
+    manager.register_task_handler(Job, lambda task: None)
+    created = manager.create_task(Job("a"))
+    waited: list[str] = []
+
+    def block() -> None:
+        with manager.running():
+            deadline = time.monotonic() + SOON
+            while manager.health().worker is not None and time.monotonic() < deadline:
+                time.sleep(0.01)  # nobody tells when the worker has ended
+            with pytest.raises(TimeoutError):
+                created.wait(timeout=0.01)
+            waited.append(created.id)
+
+    with pytest.raises(TypeError, match="a bug in the store"):
+        block()
+    manager.close()
+
+    assert waited == ["a"]
+
+
+def test_a_block_that_begins_late_is_run_although_its_worker_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the calling thread gets its turn decides nothing: a worker that has begun is told at the block's end."""
+    manager = SyncTaskManager(FaultyStore())
+    manager.register_task_handler(Job, lambda task: None)
+    manager.create_task(Job("a"))
+    monkeypatch.setattr(blocking, "wait_for", lambda either, *, return_when: wait(either, SOON))
+    ran: list[bool] = []
+
+    with pytest.raises(TypeError, match="a bug in the store"), manager.running():
+        ran.append(manager.health().worker is None)
+    manager.close()
+
+    assert ran == [True]
+
+
 def test_closing_ends_the_thread_and_using_it_begins_another() -> None:
     """Also twice."""
     manager = SyncTaskManager("memory://")
+    before = threading.enumerate()
     assert manager.count_tasks() == 0
+    assert [thread.name for thread in threading.enumerate() if thread not in before] == ["oncetask-background"]
     manager.close()
     manager.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "oncetask-background"]
+    assert [thread for thread in threading.enumerate() if thread not in before] == []
     assert manager.count_tasks() == 0
     manager.close()

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 from oncetask import OncetaskError
+from tests.asynchronous import SOON
 from tests.defects.spec_store import SpecStore
 from tests.worker.world import World
 
 Scenario = Callable[[World], Coroutine[Any, Any, None]]
 Plant = Callable[[], AbstractContextManager[object]]
 
-PATIENCE = 5.0
+PATIENCE = 2.0
+"""Seconds after which a scenario that hangs with the plant has failed."""
 SYMPTOMS = (AssertionError, TimeoutError, OncetaskError, pytest.fail.Exception)
 
 
@@ -31,16 +33,16 @@ def check_defect(scenario: Scenario, plant: Plant = nullcontext, *, store: type[
         plant: Plants the seed's rule for the length of a block.
         store: The store of the second run, where the rule is planted in a store.
     """
-    _run(scenario, SpecStore, nullcontext())
+    _run(scenario, SpecStore, nullcontext(), within=SOON)
     with pytest.raises(SYMPTOMS):
-        _run(scenario, store, plant())
+        _run(scenario, store, plant(), within=PATIENCE)
 
 
-def _run(scenario: Scenario, store: type[SpecStore], plant: AbstractContextManager[object]) -> None:
+def _run(scenario: Scenario, store: type[SpecStore], plant: AbstractContextManager[object], *, within: float) -> None:
     async def run() -> None:
         world = World.on(store)
         with plant:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(within):
                 await scenario(world)
 
     asyncio.run(run())

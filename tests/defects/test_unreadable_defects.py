@@ -11,20 +11,21 @@ import pytest
 
 from oncetask import TaskManager
 from oncetask_sql.codec import UnreadableRowError, decode, decode_all
-from tests.defects.planting import replaced
+from tests.asynchronous import SOON
+from tests.defects.planting import PATIENCE, replaced
 from tests.worker.world import Keyed
 
-Scenario = Callable[[TaskManager], Awaitable[None]]
-PATIENCE = 2.0
+Scenario = Callable[[TaskManager, float], Awaitable[None]]
+"""Given the seconds after which it has failed."""
 SYMPTOMS = (AssertionError, TimeoutError, UnreadableRowError)
 
 
 def test_defect_08(tmp_path: Path) -> None:
     """A record at the head that nobody can read is set aside, and the tasks behind it run."""
 
-    async def scenario(manager: TaskManager) -> None:
+    async def scenario(manager: TaskManager, patience: float) -> None:
         async with manager.running():
-            assert await manager.wait("good", timeout=PATIENCE) == "done"
+            assert await manager.wait("good", timeout=patience) == "done"
 
     _check(scenario, tmp_path)
 
@@ -32,7 +33,7 @@ def test_defect_08(tmp_path: Path) -> None:
 def test_defect_25(tmp_path: Path) -> None:
     """Reading tasks by id or by key returns the good ones, and names the bad one with its reason."""
 
-    async def scenario(manager: TaskManager) -> None:
+    async def scenario(manager: TaskManager, _: float) -> None:
         by_id = await manager.get_tasks_by_ids(["bad", "good"])
         by_key = await manager.get_tasks_by_resource_key("k")
         for page in (by_id, by_key):
@@ -45,12 +46,13 @@ def test_defect_25(tmp_path: Path) -> None:
 
 def _check(scenario: Scenario, folder: Path) -> None:
     """Run the scenario as the library is, where it must pass, and with the seed's rule, where it must fail."""
-    asyncio.run(_run(scenario, folder / "ours.db", nullcontext()))
+    asyncio.run(_run(scenario, folder / "ours.db", nullcontext(), within=SOON))
+    plant = replaced(decode_all, _decode_all_or_none)
     with pytest.raises(SYMPTOMS):
-        asyncio.run(_run(scenario, folder / "planted.db", replaced(decode_all, _decode_all_or_none)))
+        asyncio.run(_run(scenario, folder / "planted.db", plant, within=PATIENCE))
 
 
-async def _run(scenario: Scenario, path: Path, plant: AbstractContextManager[None]) -> None:
+async def _run(scenario: Scenario, path: Path, plant: AbstractContextManager[None], *, within: float) -> None:
     manager = TaskManager(f"sqlite:///{path}")
     manager.register_task_handler(Keyed, lambda task: "done")
     await manager.create_tasks([Keyed("bad"), Keyed("good")])
@@ -58,7 +60,7 @@ async def _run(scenario: Scenario, path: Path, plant: AbstractContextManager[Non
         connection.execute("UPDATE oncetask_task SET errors = '[{' WHERE id = 'bad'")
     try:
         with plant:
-            await scenario(manager)
+            await scenario(manager, within)
     finally:
         await manager.close()
 

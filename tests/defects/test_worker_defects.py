@@ -178,8 +178,7 @@ def test_defect_09() -> None:
             return object()
 
         await world.manager.create_task(Job("a"))
-        async with asyncio.timeout(2):
-            await world.manager.drain()
+        await world.manager.drain()
         assert (await world.task("a")).outcome is Outcome.FAILED
 
     def hang(self: Executor, value: object) -> object:
@@ -346,13 +345,13 @@ def test_defect_17() -> None:
 
 
 @contextmanager
-def ten_years_at_once() -> Iterator[None]:
-    """The next slot is looked for among all slots of the next ten years."""
+def two_years_at_once() -> Iterator[None]:
+    """The next slot is looked for among all slots of the next two years."""
 
     def materialised(rule: Recurrence, count: int, *, after: datetime | None = None) -> tuple[datetime, ...]:
         start = rule.dtstart if after is None else after
         rules = rrulestr(rule.rrule, dtstart=rule.dtstart)
-        return tuple(rules.between(start, start + timedelta(days=3650), inc=True)[:count])
+        return tuple(rules.between(start, start + timedelta(days=730), inc=True)[:count])
 
     with replaced(recurrence_package.preview, materialised):
         yield
@@ -369,7 +368,7 @@ def test_defect_18() -> None:
         rare = recurrence_package.preview(Recurrence(rrule="FREQ=YEARLY;INTERVAL=11", dtstart=start), 3)
         assert [slot.year for slot in rare] == [2030, 2041, 2052]
 
-    check_defect(scenario, ten_years_at_once)
+    check_defect(scenario, two_years_at_once)
 
 
 async def _store_of_the_moment(self: StoreGate) -> object:

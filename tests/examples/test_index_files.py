@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from examples.index_files.__main__ import main
+from examples.index_files.__main__ import main, more_violations
+from examples.index_files.experiment import Killed, Plan
 from examples.index_files.ledger import Entry, Ledger
 from examples.index_files.verdict import Expected, judge
 from oncetask import OnceTask, Outcome
@@ -26,6 +27,7 @@ def entry(event: str, name: str, *, pid: int = 1) -> Entry:
     return Entry(at=0.0, pid=pid, event=event, task=name, kind="index_file", run=f"run of {name}", lease="l")
 
 
+KILLED = Killed(1, frozenset({"b"}))
 EXPECTED = Expected(created=["a", "b"], cancelled=["c"], killed_pid=1, leased_at_kill=["b"])
 TASKS = [ended("a"), ended("b"), ended("c", Outcome.CANCELLED)]
 ENTRIES = [
@@ -70,11 +72,31 @@ def test_every_violation_is_seen(tasks: list[OnceTask[object]], entries: list[En
     assert says in judge(tasks, entries, EXPECTED).violations
 
 
+@pytest.mark.parametrize(
+    ("plan", "again", "killed", "in_time", "says"),
+    [
+        (Plan(new_files=3), Plan(), KILLED, True, []),
+        (Plan(), Plan(), None, True, []),
+        (Plan(new_files=3), Plan(new_files=1), KILLED, True, ["the second run created 1 file and 0 folder tasks"]),
+        (Plan(), Plan(new_folders=2), None, True, ["the second run created 0 file and 2 folder tasks"]),
+        (Plan(new_files=3), Plan(), None, True, ["no worker could be killed while it held tasks"]),
+        (Plan(), Plan(), None, False, ["not every task ended in time"]),
+    ],
+)
+def test_what_store_and_ledger_cannot_tell_is_seen(
+    plan: Plan, again: Plan, *, killed: Killed | None, in_time: bool, says: list[str]
+) -> None:
+    """A second run that creates tasks, nobody killed, and work that is left are violations, too."""
+    found = more_violations(plan, again, killed, in_time=in_time)
+
+    assert [violation.partition(": ")[0] for violation in found] == says
+
+
 @pytest.mark.alone
 def test_the_demo_runs_and_its_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a small tree the demo ends with 0; with a doubled entry in its ledger, or a lost task, it does not."""
+    """On a small tree the demo ends with 0; with a doubled entry in its ledger and a failed task it does not."""
     tree = tmp_path / "tree"
-    for number in range(60):
+    for number in range(180):
         folder = tree / f"folder{number % 3}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"file{number}.py").write_text("def f():\n    return 1\n" * 300, encoding="utf-8")
@@ -85,6 +107,11 @@ def test_the_demo_runs_and_its_exit_code_tells(tmp_path: Path, capsys: pytest.Ca
 
     with sqlite3.connect(place / "ledger.db") as ledger:
         ledger.execute("INSERT INTO events SELECT * FROM events WHERE event = 'accepted' LIMIT 1")
+    with sqlite3.connect(place / "index.db") as store:
+        one = "SELECT min(id) FROM oncetask_task WHERE kind = 'summarize_folder'"
+        store.execute(f"UPDATE oncetask_task SET outcome = 'failed' WHERE id = ({one})")
     assert main([str(tree), "--folder", str(place)]) == 1
-    assert "VIOLATION: settled twice: " in capsys.readouterr().err
-    assert len(Ledger(place / "ledger.db").entries()) > 60
+    said = capsys.readouterr().err
+    assert "VIOLATION: settled twice: " in said
+    assert "VIOLATION: failed: " in said
+    assert len(Ledger(place / "ledger.db").entries()) > 180

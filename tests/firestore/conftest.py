@@ -1,22 +1,17 @@
-"""What every test here leaves behind has to keep the rules of a collection that Go workers share."""
+"""What the tests on Firestore are given."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
-from firestore_rules import collection_faults
 
-from tests.firestore.world import documents, new_projects
+from tests.firestore.strict import strict_documents
+from tests.firestore.world import Faults, faulty
 
-
-@pytest.fixture(autouse=True)
-def strict_documents() -> Iterator[None]:
-    """Look at all documents of the test's projects when it is over."""
-    new_projects()
-    yield
-    asyncio.run(_check(new_projects()))
+__all__ = ["strict_documents"]
 
 
-async def _check(projects: list[str]) -> None:
-    for project in projects:
-        assert collection_faults(await documents(project)) == []
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """The calls in the channel, and what goes wrong there."""
+    with faulty(monkeypatch) as made:
+        yield made

@@ -3,13 +3,12 @@
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from oncetask import TaskFilter, TaskManager
+from oncetask import TaskManager
 from oncetask_core.claims import Claim, Slots
 from oncetask_core.clock import VirtualClock
 from oncetask_core.decisions import KindRules, Success, conclude, deletion
@@ -18,7 +17,8 @@ from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Atom, Verdict
 from oncetask_firestore import FirestoreStore
 from tests.asynchronous import asynchronous
-from tests.firestore.world import Faults, documents, faulty, needs_server, new_project, opened
+from tests.firestore.world import Faults, documents, looking, needs_server, new_project, opened
+from tests.worker.world import until_all_have_ended
 
 pytestmark = needs_server
 
@@ -26,13 +26,6 @@ BUSY = int(os.environ.get("ONCETASK_BUSY", "600"))
 """How many due tasks of one busy key lie ahead of all others."""
 EARLIER = datetime(2020, 1, 1, tzinfo=UTC)
 RULES = KindRules()
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The calls in the channel."""
-    with faulty(monkeypatch) as made:
-        yield made
 
 
 def new(task_id: str, key: str | None = None, **fields: Any) -> NewTask:
@@ -155,6 +148,27 @@ async def test_what_others_do_to_a_key_of_ours_is_noticed(how: str) -> None:
         assert await taken(store, "third", 1) == []
 
 
+@pytest.mark.parametrize("epoch", ["three", None, 3.5])
+@asynchronous
+async def test_a_lock_that_somebody_wrote_over_blocks_nobody(epoch: object) -> None:
+    """Fence numbers go on rising, from above any number that there was."""
+    project, epochs = new_project(), list[int]()
+    async with opened(project) as store, looking(project) as client:
+        await store.insert([new(f"{number}", "key") for number in range(3)])
+        for turn in range(3):
+            async with opened(project) as another:  # which remembers nothing
+                (task,) = await taken(another, f"lease {turn}", 1)
+                epochs.append(task.epoch)
+                await another.apply([settled(task)])
+            if turn == 0:
+                (lock,) = [one async for one in client.collection("onceTaskKeys").stream()]
+                await lock.reference.update({"epoch": epoch})
+
+    assert epochs[0] == 1
+    assert epochs[1] > 1_000_000
+    assert epochs[2] == epochs[1] + 1
+
+
 @asynchronous
 async def test_racing_instances_never_share_a_key() -> None:
     """Four instances drain three keys at once: no two leases of a key overlap, each task is completed once."""
@@ -232,9 +246,8 @@ async def test_suspects_of_a_key_run_again_one_by_one() -> None:
     async def handle(task: OnceTask[object]) -> None:
         runs.append(task.id)
 
-    async with manager.running(), asyncio.timeout(30):
-        while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
-            await asyncio.sleep(0.05)
+    async with manager.running():
+        await until_all_have_ended(manager, seconds=30)
     await manager.close()
 
     assert sorted(runs) == sorted(f"{number}" for number in range(8))

@@ -1,30 +1,24 @@
 """What a new user meets: each error names the value, the rule and the way out, and nothing was written."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 import google.auth
 import grpc
 import pytest
-from google.auth.exceptions import DefaultCredentialsError
+from google.auth.exceptions import DefaultCredentialsError, RefreshError
+from grpc import aio
 
 from oncetask import ConfigurationError, Outcome, TaskManager
 from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_firestore import FirestoreStore
-from tests.asynchronous import asynchronous
+from tests.asynchronous import SOON, asynchronous
 from tests.firestore.test_claiming import new
-from tests.firestore.world import Faults, documents, faulty, needs_server, new_project, opened
+from tests.firestore.world import ADDRESS, Faults, documents, needs_server, new_project, once, opened
 from tests.worker.world import Job
 
 NOWHERE = "127.0.0.1:1"
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """What goes wrong in the channel."""
-    with faulty(monkeypatch) as made:
-        yield made
 
 
 async def refused(store: str | FirestoreStore) -> Exception:
@@ -87,15 +81,23 @@ class TestSettings:
 
     @asynchronous
     async def test_an_emulator_that_is_not_there_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With its address and where that comes from, the project and the database."""
+        """With its address and where that comes from, the project and the database, long before patience ends."""
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", NOWHERE)
-        monkeypatch.setattr("oncetask_firestore.database.PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr("oncetask_firestore.database.PATIENCE_SECONDS", 60.0)
+        monkeypatch.setattr("oncetask_firestore.controlling.OPENING_SECONDS", 0.0)
         store = FirestoreStore(project="shop", database="tasks")
         with pytest.raises(StoreUnavailableError) as caught:
-            await store.open()
+            async with asyncio.timeout(SOON):
+                await store.open()
         await store.close()
 
-        for words in ("'shop'", "'tasks'", NOWHERE, "FIRESTORE_EMULATOR_HOST"):
+        for words in (
+            "'shop'",
+            "'tasks'",
+            NOWHERE,
+            "gcloud emulators firestore start",
+            "unset FIRESTORE_EMULATOR_HOST",
+        ):
             assert words in str(caught.value)
 
     @pytest.mark.parametrize("project", ["My-Project", "my_project", "my project", "-shop"])
@@ -124,6 +126,51 @@ REFUSED = {
     grpc.StatusCode.FAILED_PRECONDITION: "deploy firestore.indexes.json",
     grpc.StatusCode.INVALID_ARGUMENT: "refused the call",
 }
+
+
+@needs_server
+class TestAbsence:
+    @asynchronous
+    async def test_an_open_store_is_patient(self, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is the first call alone that gives up soon."""
+        monkeypatch.setattr("oncetask_firestore.controlling.OPENING_SECONDS", 0.0)
+        async with opened(new_project()) as store:
+            faults.before = once(grpc.StatusCode.UNAVAILABLE, "BatchGetDocuments")
+            assert (await store.get(["a"])).tasks == {}
+            assert faults.before("BatchGetDocuments", None) is None, "no call failed"
+
+    @asynchronous
+    async def test_a_slow_start_is_waited_for(self, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that is there and takes its time is no wrong address: the first call is as patient as others."""
+        monkeypatch.setattr("oncetask_firestore.controlling.OPENING_SECONDS", 0.0)
+        faults.before = once(grpc.StatusCode.DEADLINE_EXCEEDED, "BatchGetDocuments")
+        async with opened(new_project()):
+            assert faults.before("BatchGetDocuments", None) is None, "no call failed"
+
+    @asynchronous
+    async def test_credentials_that_have_run_out_are_told_from_a_line_that_is_down(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In gRPC's eyes both are UNAVAILABLE: Google's words are passed on, with the way to new credentials."""
+
+        class Expired(grpc.AuthMetadataPlugin):  # type: ignore[misc]  # grpc has no types
+            def __call__(self, *_: object) -> NoReturn:
+                expired: Callable[[str], Exception] = RefreshError
+                raise expired("invalid_grant: Token has been expired or revoked.")
+
+        channel = grpc.composite_channel_credentials(
+            grpc.local_channel_credentials(), grpc.metadata_call_credentials(Expired())
+        )
+        monkeypatch.setattr("oncetask_firestore.channel.channel_of", lambda _: aio.secure_channel(ADDRESS, channel))
+        monkeypatch.setattr("oncetask_firestore.controlling.OPENING_SECONDS", 0.0)
+        store = FirestoreStore(project=new_project())
+        with pytest.raises(StoreUnavailableError, match="Token has been expired") as caught:
+            async with asyncio.timeout(SOON):
+                await store.open()
+        await store.close()
+
+        assert "gcloud auth application-default login" in str(caught.value)
+        assert "Start the emulator" not in str(caught.value)
 
 
 @needs_server

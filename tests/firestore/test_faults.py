@@ -1,6 +1,6 @@
 """Replies that are lost, and calls that are refused for a moment: nothing is written twice, nothing is lost."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import grpc
@@ -15,7 +15,7 @@ from oncetask_core.task import NewTask
 from oncetask_core.transition import Atom, Verdict
 from oncetask_firestore import FirestoreStore
 from tests.asynchronous import asynchronous
-from tests.firestore.world import Faults, faulty, needs_server, new_project, once, opened
+from tests.firestore.world import Faults, needs_server, new_project, once, opened
 
 pytestmark = needs_server
 
@@ -108,13 +108,6 @@ DEEDS: Mapping[str, tuple[Deed, Deed, object]] = {
     "control": (_nothing, _control, (True, 1)),
 }
 """What has to be there, what is done, and what it answers, by name."""
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """What goes wrong in the channel."""
-    with faulty(monkeypatch) as made:
-        yield made
 
 
 @pytest.mark.parametrize("code", UNKNOWN)

@@ -1,6 +1,5 @@
 """A collection that the Go library filled: its tasks are listed, claimed, run, retried, cancelled and reset."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -17,6 +16,7 @@ from tests.asynchronous import asynchronous
 from tests.firestore import golang
 from tests.firestore.stored import GO_DOCUMENTS, go_document
 from tests.firestore.world import documents, needs_server, new_project, opened, put
+from tests.worker.world import until_all_have_ended
 
 pytestmark = needs_server
 
@@ -188,9 +188,8 @@ async def test_a_worker_runs_what_go_created() -> None:
         runs.append(task.id)
         return {"n": len(runs)}
 
-    async with manager.running(), asyncio.timeout(30):
-        while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
-            await asyncio.sleep(0.05)
+    async with manager.running():
+        await until_all_have_ended(manager, seconds=30)
     await manager.close()
 
     assert sorted(runs) == sorted(f"g{number}" for number in range(20))

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
 from google.cloud.firestore_v1.types import RunAggregationQueryRequest, RunQueryRequest
 
 import oncetask_firestore
@@ -18,8 +17,8 @@ from oncetask_core.query import TaskOrder, TaskQuery
 from oncetask_core.task import NewTask
 from oncetask_firestore import FirestoreStore
 from tests.asynchronous import asynchronous
-from tests.firestore.world import Faults, faulty, needs_server, new_project, opened
-from tests.worker.world import Job, Keyed
+from tests.firestore.world import Faults, needs_server, new_project, opened
+from tests.worker.world import Job, Keyed, until_all_have_ended
 
 INDEXES = json.loads((Path(oncetask_firestore.__file__).parent / "firestore.indexes.json").read_text(encoding="utf-8"))
 RANGES = {"LESS_THAN", "LESS_THAN_OR_EQUAL", "GREATER_THAN", "GREATER_THAN_OR_EQUAL"}
@@ -117,13 +116,6 @@ FILTERS: Mapping[str, list[object]] = {
 }
 
 
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The calls in the channel."""
-    with faulty(monkeypatch) as made:
-        yield made
-
-
 def pairs() -> Iterator[TaskFilter]:
     """Yield filters with every pair of values of every two fields."""
     for one, other in itertools.combinations(FILTERS, 2):
@@ -170,9 +162,8 @@ async def test_every_query_of_a_worker_has_its_index_and_every_index_its_query(f
         await asyncio.sleep(0)
 
     await manager.create_tasks([Job("a"), *(Keyed(name, key) for name, key in zip("bcde", "kklm", strict=True))])
-    async with manager.running(), asyncio.timeout(30):
-        while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
-            await asyncio.sleep(0.05)
+    async with manager.running():
+        await until_all_have_ended(manager, seconds=30)
     for order in TaskOrder:
         await manager.list_tasks(TaskFilter(created_from=SOMETIME), order=order)
     await manager.close()

@@ -2,12 +2,15 @@
 
 import sys
 
+import google.auth
 import pytest
+from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore_v1 import AsyncClient
 
 from oncetask_core.composition import store_from_url
 from oncetask_core.errors import ConfigurationError
 from oncetask_firestore import FirestoreStore
+from oncetask_firestore.clients import new_client, options_of
 from oncetask_firestore.location import Location, located
 from tests.asynchronous import asynchronous
 from tests.firestore.test_faults import a_task
@@ -56,6 +59,23 @@ class TestUrls:
 
         assert isinstance(store, FirestoreStore)
         assert store.env == "staging"
+
+
+@pytest.mark.parametrize("option", [{"credentials_file": "key.json"}, {"api_key": "k"}, {}])
+@asynchronous
+async def test_a_client_may_have_its_credentials_from_its_options(
+    option: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are used with its other options, and its own are left as they are."""
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
+    found = (AnonymousCredentials(), "shop")  # type: ignore[no-untyped-call]  # google.auth has no types here
+    monkeypatch.setattr(google.auth, "load_credentials_from_file", lambda *_, **__: found)
+    monkeypatch.setattr(google.auth, "default", lambda *_, **__: found)
+    client = AsyncClient(project="shop", client_options={"api_endpoint": "example.com", **option})
+    ours = new_client(options_of(client))
+
+    assert (ours.project, ours._target, ours._credentials) == ("shop", "example.com", client._credentials)
+    assert {name: getattr(client._client_options, name) for name in option} == option
 
 
 @needs_server

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import pytest
 
 import oncetask_firestore
-from oncetask import OnceTask, TaskFilter, TaskManager
-from tests.asynchronous import asynchronous
-from tests.firestore.world import Faults, faulty, needs_server, new_project
+from oncetask import OnceTask, TaskManager
+from tests.asynchronous import asynchronous, until
+from tests.firestore.world import Faults, needs_server, new_project
 from tests.worker.test_recurring import Report
-from tests.worker.world import Job, Keyed
+from tests.worker.world import Job, Keyed, until_all_have_ended
 
 DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "firestore.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \|.*\| (`datastore\.[^|]*) \|$", re.MULTILINE)
@@ -25,15 +24,8 @@ NEEDED = {call: set(PERMISSION.findall(permissions)) for call, permissions in RO
 INDEXES = json.loads((Path(oncetask_firestore.__file__).parent / "firestore.indexes.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The calls in the channel."""
-    with faulty(monkeypatch) as made:
-        yield made
-
-
-async def whole_life(project: str) -> None:
-    """Create, run, retry, renew, cancel, reset, count, list, pause, wait, tick, purge and delete."""
+async def whole_life(project: str, faults: Faults) -> None:
+    """Create, run, retry, renew, cancel, reset, count, list, listen, pause, wait, tick, purge and delete."""
     manager = TaskManager(f"firestore://{project}", poll_interval=0.05)
     manager.register_task_handler(Job, lambda task: None, concurrency=2)
 
@@ -48,10 +40,10 @@ async def whole_life(project: str) -> None:
     await manager.create_task(Report("g", "FREQ=SECONDLY;COUNT=2", start, {}))
     await manager.cancel_task("cancelled")
     await manager.delete_task("deleted")
-    async with manager.running(), asyncio.timeout(30):
-        await manager.wait("job 0")
-        while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
-            await asyncio.sleep(0.05)
+    async with manager.running():
+        await manager.wait("job 0", timeout=30)
+        await until_all_have_ended(manager, seconds=30)
+        await until(lambda: "Listen" in {name for name, _ in faults.calls})
     await manager.reset_task("job 0")
     await manager.list_tasks()
     await manager.close()
@@ -66,7 +58,7 @@ async def whole_life(project: str) -> None:
 @asynchronous
 async def test_the_documentation_names_every_call_and_the_permissions_of_its_writes(faults: Faults) -> None:
     """No other call is made over a whole life of tasks, and each that is named is made."""
-    await whole_life(new_project())
+    await whole_life(new_project(), faults)
     writes = [write for name, request in faults.calls if name == "Commit" for write in request.writes]
     made = {"delete" if write.delete else _how(write.current_document) for write in writes}
 

@@ -9,17 +9,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from oncetask import OnceTask, Outcome, TaskFilter, TaskManager
+from oncetask import OnceTask, Outcome, TaskManager
 from oncetask_core.errors import StoreUnavailableError
 from oncetask_firestore import FirestoreStore
 from tests.asynchronous import asynchronous
+from tests.firestore.strict import check_documents
 from tests.firestore.world import needs_server, new_project, opened
-from tests.worker.world import Job, Keyed
+from tests.worker.world import Job, Keyed, until_all_have_ended
 from tools.servers import Server, running_firestore
 
-pytestmark = [needs_server, pytest.mark.alone]
+pytestmark = [needs_server, pytest.mark.alone, pytest.mark.timeout(400)]
 
-ENOUGH = 60.0
+ENOUGH = 120.0
 TASKS = 20
 PAUSE = float(os.environ.get("ONCETASK_PAUSE_SECONDS", "1"))
 """How long the emulator does nothing; calls give up after `CALL`."""
@@ -36,11 +37,12 @@ def own() -> Iterator[Server]:
 
 
 @pytest.fixture
-def emulator(own: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """Return that emulator, running, where clients look for it."""
+def emulator(own: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Yield that emulator, running, where clients look for it; in the end the documents on it are looked at."""
     own.start()
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", own.url)
-    return own
+    yield own
+    check_documents()
 
 
 class Seen:
@@ -63,13 +65,6 @@ class Seen:
         )
 
 
-async def ended(manager: TaskManager) -> None:
-    """Return when no task is live."""
-    async with asyncio.timeout(ENOUGH):
-        while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
-            await asyncio.sleep(0.05)
-
-
 @pytest.mark.parametrize("lease", [ENOUGH, PAUSE / 2])
 @asynchronous
 async def test_a_pause_loses_and_doubles_nothing(
@@ -84,11 +79,13 @@ async def test_a_pause_loses_and_doubles_nothing(
     async with manager.running():
         await seen.began.wait()
         emulator.pause()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(PAUSE):
-                await manager.count_tasks()
-        emulator.resume()
-        await ended(manager)
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(PAUSE):
+                    await manager.count_tasks()
+        finally:
+            emulator.resume()
+        await until_all_have_ended(manager, seconds=ENOUGH)
     tasks = (await manager.list_tasks(limit=1000)).tasks
     await manager.close()
 
@@ -170,7 +167,7 @@ async def test_an_emulator_that_comes_back_empty_ends_no_worker(
                     known += len(await manager.create_tasks([Job(f"after {number}") for number in range(20)]))
                 except StoreUnavailableError:
                     await asyncio.sleep(0.05)
-        await ended(manager)
+        await until_all_have_ended(manager, seconds=ENOUGH)
         tasks = (await manager.list_tasks(limit=1000)).tasks
     await manager.close()
 

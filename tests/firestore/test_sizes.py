@@ -1,16 +1,14 @@
 """Documents have a bound of 1 MiB, and requests one of their own: who meets it is named, and holds up nobody."""
 
-import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import grpc
 import msgspec
 import pytest
 
-from oncetask import EventName, OnceTask, Outcome, TaskEvent, TaskFilter, TaskManager
+from oncetask import EventName, OnceTask, Outcome, TaskEvent, TaskManager
 from oncetask_core.decisions import KindRules, Success, conclude
 from oncetask_core.env import DEFAULT_ENV
 from oncetask_core.errors import StoreError
@@ -21,8 +19,8 @@ from oncetask_firestore.texts import HIDDEN
 from tests.asynchronous import asynchronous
 from tests.firestore import golang
 from tests.firestore.test_claiming import a_claim, new
-from tests.firestore.world import Faults, documents, faulty, needs_server, new_project, opened, put
-from tests.worker.world import Job
+from tests.firestore.world import Faults, documents, needs_server, new_project, opened, put
+from tests.worker.world import Job, until_all_have_ended
 
 pytestmark = needs_server
 
@@ -30,13 +28,6 @@ ROOM = 1_048_000
 """Characters that fill a document, but for some dozens of bytes."""
 LARGE = 262_000
 """Characters of a payload or result that every store takes."""
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The calls in the channel."""
-    with faulty(monkeypatch) as made:
-        yield made
 
 
 def large(task_id: str, characters: int) -> NewTask:
@@ -107,9 +98,8 @@ async def test_a_result_that_has_no_room_ends_its_task_and_holds_up_no_other() -
         return {"b": half, "a": half} if task.id == "large" else "small"
 
     await manager.create_task(Job("beside it"))
-    async with manager.running(), asyncio.timeout(10):
-        while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
-            await asyncio.sleep(0.05)
+    async with manager.running():
+        await until_all_have_ended(manager, seconds=30)
     found = await manager.get_tasks_by_ids(["large", "beside it"])
     await manager.close()
     tasks = {task.id: task for task in found.tasks}
@@ -148,9 +138,8 @@ async def test_a_document_without_room_for_a_lease_is_set_aside(key: str) -> Non
     manager.register_resource_key_handler("kind", lambda tasks: None)
     unreadable: list[TaskEvent] = []
     manager.on_event(lambda event: unreadable.append(event) if event.name is EventName.UNREADABLE else None)
-    async with manager.running(), asyncio.timeout(20):
-        while await manager.count_tasks(TaskFilter(live=True)) > 1:  # noqa: ASYNC110 - the store alone knows
-            await asyncio.sleep(0.05)
+    async with manager.running():
+        await until_all_have_ended(manager, seconds=30, but=1)
     await manager.close()
     stored = await documents(project)
 

@@ -1,6 +1,6 @@
 """Firestore stays away after a commit that it has obeyed: whoever asks again learns what became of it."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 
@@ -16,7 +16,7 @@ from oncetask_firestore import FirestoreStore
 from tests.asynchronous import asynchronous
 from tests.firestore.test_faults import a_claim, a_task, project_of
 from tests.firestore.test_write_sites import RULES, START, a_generator, a_group
-from tests.firestore.world import Faults, documents, faulty, needs_server, new_project, once, opened
+from tests.firestore.world import Faults, documents, needs_server, new_project, once, opened
 from tests.worker.world import Job
 
 pytestmark = needs_server
@@ -26,12 +26,9 @@ Ask = Callable[[], Awaitable[object]]
 """A call that may be made twice."""
 
 
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """What goes wrong in the channel, where nobody is patient."""
+@pytest.fixture(autouse=True)
+def _nobody_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oncetask_firestore.database.PATIENCE_SECONDS", 0.0)
-    with faulty(monkeypatch) as made:
-        yield made
 
 
 async def _insert(store: FirestoreStore) -> Ask:

@@ -7,7 +7,7 @@ import ast
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from oncetask_firestore.database import Database
 from tests.asynchronous import asynchronous
 from tests.firestore import golang
 from tests.firestore.test_faults import DEEDS, Deed, a_claim, a_task, project_of
-from tests.firestore.world import Faults, documents, faulty, looking, needs_server, new_project, opened, put
+from tests.firestore.world import Faults, documents, looking, needs_server, new_project, opened, put
 
 pytestmark = needs_server
 
@@ -191,13 +191,6 @@ def _is_commit(node: ast.AST) -> bool:
         ):
             return True
     return False
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """What goes wrong in the channel."""
-    with faulty(monkeypatch) as made:
-        yield made
 
 
 async def traced(name: str, faults: Faults, arm: Callable[[], None]) -> Trace:

@@ -18,12 +18,10 @@ from oncetask_core.transition import Transition, Verdict
 from oncetask_sql.mariadb import MariadbStore, caller
 from tests.asynchronous import SOON, asynchronous
 from tests.mariadb.world import URL, Databases, needs_server, opened, run
+from tests.servers.slow_motion import A_MOMENT
 from tests.sql.world import DONE, HOUR, RULES, a_claim, new_task, settlement
 
 pytestmark = needs_server
-
-A_MOMENT = 0.5
-"""Seconds; nothing here may wait for as long as a transaction stays open."""
 
 
 @contextmanager
@@ -95,6 +93,7 @@ async def test_transactions_of_every_isolation_level_take_part(level: str, datab
     assert [after[name].outcome for name in "ab"] == ["completed", None]
 
 
+@pytest.mark.usefixtures("slow_motion")
 @asynchronous
 async def test_an_id_that_exists_is_left_alone_without_a_lock(databases: Databases) -> None:
     """While the transaction that asked for it is open, its task is renewed and settled as before."""
@@ -112,6 +111,7 @@ async def test_an_id_that_exists_is_left_alone_without_a_lock(databases: Databas
     assert settled.verdict is Verdict.APPLIED
 
 
+@pytest.mark.usefixtures("slow_motion")
 @asynchronous
 async def test_others_of_the_key_and_other_keys_go_on_while_a_transaction_completes_its_head(
     databases: Databases,

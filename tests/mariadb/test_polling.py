@@ -13,7 +13,7 @@ from tests.asynchronous import asynchronous
 from tests.mariadb.world import Databases, needs_server, opened, run
 from tests.sql.world import HOUR, KIND, a_claim, new_task
 
-pytestmark = needs_server
+pytestmark = [needs_server, pytest.mark.usefixtures("no_upkeep")]
 
 
 @asynccontextmanager

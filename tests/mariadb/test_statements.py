@@ -11,6 +11,7 @@ from oncetask_core.transition import Atom, Event, Guard, Transition, Verdict
 from oncetask_sql.mariadb.literals import filled, literal
 from tests.asynchronous import asynchronous
 from tests.mariadb.world import Databases, a_transaction, needs_server, opened, run
+from tests.servers.slow_motion import A_MOMENT
 from tests.sql.world import a_claim, new_task, settlement
 
 HARD = (
@@ -97,6 +98,7 @@ def _report(task_id: str, run_uid: str, text: str) -> Atom:
 
 
 @needs_server
+@pytest.mark.usefixtures("slow_motion")
 @pytest.mark.parametrize("locked", ["a", "finished", "of another key", "of another kind"])
 @asynchronous
 async def test_no_statement_waits_for_a_row_that_it_does_not_need(locked: str, databases: Databases) -> None:
@@ -108,7 +110,7 @@ async def test_no_statement_waits_for_a_row_that_it_does_not_need(locked: str, d
         await store.apply([settlement(task)])
         await store.insert([new_task("a"), new_task("of another key", key="l")])
         with a_transaction(url, f"SELECT 1 FROM oncetask_task WHERE env = 'DEFAULT' AND id = '{locked}' FOR UPDATE"):
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(A_MOMENT):
                 await store.insert([new_task("b", key="k"), new_task("c", key="k"), new_task("d")])
                 claimed = await store.claim(a_claim("lease"))
                 renewed = await store.renew({"lease": timedelta(hours=1)})

@@ -1,7 +1,9 @@
 """What the memory store promises beyond the port: spaces, time, numbering, and what it refuses."""
 
 import asyncio
+import itertools
 import threading
+import time
 from datetime import timedelta
 
 import msgspec
@@ -16,6 +18,7 @@ from oncetask_core.store import TaskStore
 from oncetask_core.task import StoreNow
 from oncetask_core.transition import Atom, Patch, Verdict
 from oncetask_memory import MemoryStore, Space, open_store
+from tests.asynchronous import SOON
 from tests.memory.world import DONE, HOUR, RULES, SECOND, World, a_claim, a_task, result_of, slots_claim
 
 NEVER = StoreNow(timedelta.max)
@@ -117,15 +120,16 @@ class TestSharing:
         store = MemoryStore()
         result_of(store.insert([a_task(f"{n}", resource_key=f"{n % 7}") for n in range(300)]))
         accepted: list[str] = []
+        until = time.monotonic() + SOON
 
         async def drain(worker: int) -> None:
-            for call in range(2000):
+            for call in itertools.count():
                 claimed = await store.claim(a_claim(f"lease {worker}.{call}", limit=3))
                 atoms = [Atom((conclude(task, DONE, RULES, chance=0.0),)) for task in claimed.tasks]
                 answers = await store.apply(atoms)
                 assert {answer.verdict for answer in answers} <= {Verdict.APPLIED}
                 accepted.extend(task.id for task in claimed.tasks)
-                if len(accepted) == 300:
+                if len(accepted) == 300 or time.monotonic() > until:
                     return
 
         threads = [threading.Thread(target=asyncio.run, args=(drain(worker),)) for worker in range(4)]

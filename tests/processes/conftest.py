@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.firestore import world as firestore
+from tests.firestore.strict import strict_documents
 from tests.mariadb import world as mariadb
 from tests.mariadb.world import Databases
 from tests.postgresql import world as postgresql
 from tests.postgresql.world import Schemas
 from tests.processes.stores import long_only
+
+__all__ = ["strict_documents"]
 
 STORES = [
     pytest.param("sqlite", marks=long_only),

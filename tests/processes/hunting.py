@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from tests.processes.worker import LEASE_SECONDS, STARTED
 
 ENOUGH = 60.0
 LOOK_SECONDS = 0.005
+LOOKED_SECONDS = 1.0
+"""After which all that was created may have been done before anybody was caught doing it: then more is created."""
 STOPPED_SECONDS = 2 * LEASE_SECONDS
+Create = Callable[[], Awaitable[None]]
 
 
 class Workers:
@@ -39,18 +42,18 @@ class Workers:
         process = subprocess.Popen(self._command, stdout=subprocess.PIPE)
         self._processes[process.pid] = process
 
-    async def kill_one(self) -> None:
-        """Kill one that runs a handler, and start another."""
-        process = await self._one_that_runs()
+    async def kill_one(self, create: Create) -> None:
+        """Create tasks, kill one that runs a handler, and start another."""
+        process = await self._one_that_runs(create)
         process.kill()
         _code(process)
         self.ended[process.pid] = time.monotonic()
         del self._processes[process.pid]
         self.start()
 
-    async def stop_one(self) -> None:
-        """Stop one that runs a handler for longer than its lease, let it go on, and replace it when it has ended."""
-        process = await self._one_that_runs()
+    async def stop_one(self, create: Create) -> None:
+        """Create tasks, stop one that runs a handler for longer than its lease, and replace it when it has ended."""
+        process = await self._one_that_runs(create)
         process.send_signal(signal.SIGSTOP)
         self.stopped.add(process.pid)
         await asyncio.sleep(STOPPED_SECONDS)
@@ -76,12 +79,15 @@ class Workers:
             process.kill()
             _code(process)
 
-    async def _one_that_runs(self) -> "subprocess.Popen[bytes]":
+    async def _one_that_runs(self, create: Create) -> "subprocess.Popen[bytes]":
         async with asyncio.timeout(ENOUGH):
             while True:
-                for pid in {entry.pid for entry in unfinished(self._ledger.entries())} & self._processes.keys():
-                    return self._processes[pid]
-                await asyncio.sleep(LOOK_SECONDS)
+                await create()
+                until = time.monotonic() + LOOKED_SECONDS
+                while time.monotonic() < until:
+                    for pid in {entry.pid for entry in unfinished(self._ledger.entries())} & self._processes.keys():
+                        return self._processes[pid]
+                    await asyncio.sleep(LOOK_SECONDS)
 
 
 def _code(process: "subprocess.Popen[bytes]") -> int:

@@ -13,6 +13,7 @@ import pytest
 from oncetask import ConfigurationError
 from oncetask_core.main import find_manager, main
 
+ENOUGH = 60.0
 APPLICATION = """
 import asyncio, contextlib, pathlib, sys, time
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def worker_on(task_id: str, folder: Path) -> "subprocess.Popen[str]":
     subprocess.run([sys.executable, "application.py", task_id], check=True)
     command = [sys.executable, "-m", "oncetask", "worker", "application:manager"]
     worker = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + ENOUGH
     while not (folder / "started").exists():
         assert time.monotonic() < deadline, "the worker did not start the task"
         time.sleep(0.02)
@@ -72,7 +73,7 @@ def test_a_worker_drains_on_sigterm(application: Path) -> None:
     """The handler that runs when SIGTERM arrives finishes, and the process ends with 0."""
     with worker_on("a", application) as worker:
         worker.send_signal(signal.SIGTERM)
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=ENOUGH)
 
     assert worker.returncode == 0
     check = "import asyncio; from application import manager; print(asyncio.run(manager.wait('a', timeout=1)))"
@@ -87,7 +88,7 @@ def test_a_second_signal_ends_a_worker_whose_handler_does_not(application: Path,
     with worker_on(task_id, application) as worker:
         worker.send_signal(signal.SIGTERM)
         worker.send_signal(signal.SIGINT)
-        _, said = worker.communicate(timeout=60)
+        _, said = worker.communicate(timeout=ENOUGH)
 
     assert worker.returncode == 0
     assert "does not stop" in said

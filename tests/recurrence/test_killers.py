@@ -1,13 +1,14 @@
 """Rules for which python-dateutil hangs, runs for seconds or fails: ours answer, or refuse, at once."""
 
-import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
 from oncetask import InvalidRecurrenceError, Recurrence, preview
 from oncetask_core.recurrence import Cursor, due, first, following, validate
-from tests.recurrence.cpu import CPU_SECONDS
+from tests.recurrence.cpu import CPU_SECONDS, cpu_seconds
 
 LONG_AGO = datetime(1990, 1, 1, tzinfo=UTC)
 NOW = datetime(2030, 6, 15, 12, 0, 30, tzinfo=UTC)
@@ -59,14 +60,9 @@ BEHIND = {"FREQ=SECONDLY": 10, "FREQ=MINUTELY": 40, "FREQ=HOURLY": 40, "FREQ=DAI
 BOUND = 1000 * CPU_SECONDS
 
 
-def milliseconds(call: object, *arguments: object, **options: object) -> float:
-    """Return the least CPU time of three calls."""
-    times = []
-    for _ in range(3):
-        began = time.process_time()
-        call(*arguments, **options)  # type: ignore[operator]  # any of the calls that are timed
-        times.append(time.process_time() - began)
-    return min(times) * 1000
+def milliseconds(call: Callable[..., object], *arguments: object, **options: object) -> float:
+    """Return the CPU time of a call."""
+    return 1000 * cpu_seconds(partial(call, *arguments, **options))
 
 
 @pytest.mark.parametrize("rule", REFUSED)

@@ -43,7 +43,7 @@ from tests.servers.sessions import (
 )
 from tests.servers.world import Place, ServerStore
 from tests.sql.world import DONE, RULES, a_claim, new_task
-from tests.worker.world import Job, Keyed
+from tests.worker.world import Job, Keyed, until_all_have_ended
 
 
 def ledger(place: Place) -> list[str]:
@@ -167,6 +167,26 @@ def test_the_manager_that_blocks_writes_on_the_callers_thread(opening: OpeningNo
     manager.close()
 
 
+@asynchronous
+async def test_what_runs_is_completed_although_its_kind_is_not_served_any_more(place: Place) -> None:
+    """As it is by a handler that just returns."""
+    manager = TaskManager(with_ledger(place))
+
+    @manager.task_handler(Job, retry_policy=NoRetryPolicy())
+    async def handle(_: OnceTask[Job], context: TaskContext[Job]) -> None:
+        manager.unregister("job")
+        async with async_connection(place) as session:
+            await write(session, "INSERT INTO ledger VALUES ('done')")
+            await context.acomplete_in(session, "result")
+
+    created = await manager.create_task(Job("a"))
+    await manager.drain()
+
+    assert await created.wait(timeout=SOON) == "result"
+    assert ledger(place) == ["done"]
+    await manager.close()
+
+
 @ASYNC
 @asynchronous
 async def test_whoever_has_lost_the_lease_commits_nothing(opening: Opening, place: Place) -> None:
@@ -275,6 +295,7 @@ async def test_an_open_transaction_that_completes_a_task_stops_no_renewal(place:
         while min([until - first[one] for one, until in (await leases(store, ids)).items()]) < timedelta(seconds=4):  # noqa: ASYNC110 - the store alone knows
             await asyncio.sleep(0.05)
         release.set()
+        await until_all_have_ended(manager, seconds=SOON, but=1)  # "slow" may be between attempts; "x" stays
     tasks = (await manager.get_tasks_by_ids(["slow", *ids])).tasks
     await manager.close()
 

@@ -13,16 +13,16 @@ import pytest
 
 from oncetask import OnceTask, TaskManager
 from oncetask_core.creating import insert
-from oncetask_core.decisions import Uids, cancel, deletion, reset, tick
+from oncetask_core.decisions import Uids, cancel, deletion, expire, report_progress, reschedule, reset, tick
 from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.recurrence import Cursor, Due, Recurrence
-from oncetask_core.task import NewTask
+from oncetask_core.task import NewTask, StoreNow
 from oncetask_core.transition import Atom, Verdict
 from oncetask_core.worker.settings import Seams
 from tests.asynchronous import asynchronous
 from tests.servers.cutting import Cut, Scissors
 from tests.servers.world import Place, ServerStore, rows
-from tests.sql.world import HOUR, a_claim, new_task, settlement
+from tests.sql.world import HOUR, RULES, a_claim, new_task, settlement
 from tests.worker.world import Job, Keyed
 
 TIMES = 20
@@ -146,6 +146,47 @@ async def test_a_cancellation_and_a_reset_show_in_the_record(cut: Cut, place: Pl
     assert scissors.cuts == 2 * TIMES
     assert Counter(rows(place, "outcome, run_uid, revision")) == {(None, "2", 2): TIMES}
     assert sum(1 for (head,) in rows(place, "head_key") if head == "k") == 1
+
+
+@pytest.mark.parametrize("cut", Cut)
+@asynchronous
+async def test_an_expiry_charges_one_crash(cut: Cut, place: Place) -> None:
+    """Whoever expires again finds it done; the key is free."""
+    async with a_store(place) as (store, scissors):
+        for number in range(TIMES):
+            await store.insert([new_task(str(number), key=str(number))])
+            (task,) = (await store.claim(a_claim(f"lease {number}"))).tasks
+            place.run(f"UPDATE oncetask_task SET leased_until = 0 WHERE id = '{task.id}'")
+            atom = Atom((expire(task, RULES, at=await store.now(), chance=0.0),))
+            (answer,) = await twice(scissors, cut, partial(store.apply, [atom]))
+            assert answer.verdict is (Verdict.APPLIED if cut is Cut.BEFORE else Verdict.LEASE_LOST)
+
+    assert scissors.cuts == TIMES
+    assert Counter(rows(place, "crashes, revision, lease_uid IS NULL, head_key IS NOT NULL")) == {
+        (1, 2, True, True): TIMES
+    }
+
+
+@pytest.mark.parametrize("cut", Cut)
+@asynchronous
+async def test_a_new_time_and_a_progress_are_written(cut: Cut, place: Place) -> None:
+    """The one shows in the record when it is asked for again, the other is written again."""
+    async with a_store(place) as (store, scissors):
+        for number in range(TIMES):
+            await store.insert([new_task(f"{number} a"), new_task(f"{number} b")])
+            later = reschedule((await store.get([f"{number} a"])).tasks[f"{number} a"], StoreNow(HOUR))
+            (answer,) = await twice(scissors, cut, partial(store.apply, [Atom((later,))]))
+            assert answer.verdict is (Verdict.APPLIED if cut is Cut.BEFORE else Verdict.CHANGED)
+            (task,) = (await store.claim(a_claim(f"lease {number}"))).tasks
+            progress = report_progress(task, str(number))
+            (answer,) = await twice(scissors, cut, partial(store.apply, [Atom((progress,))]))
+            assert answer.verdict is Verdict.APPLIED
+
+    assert scissors.cuts == 2 * TIMES
+    assert Counter(rows(place, "right(id, 1), revision, progress IS NOT NULL")) == {
+        ("a", 1, False): TIMES,
+        ("b", 1, True): TIMES,
+    }
 
 
 @pytest.mark.parametrize("cut", Cut)

@@ -8,28 +8,12 @@ from oncetask_core.decisions import KindRules, deletion, expire
 from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.store import Claimed
 from oncetask_core.transition import Atom, Verdict
-from oncetask_sql.mariadb import connecting as mariadb
-from oncetask_sql.postgresql import connecting as postgresql
 from tests.asynchronous import SOON, asynchronous
+from tests.servers.slow_motion import A_MOMENT
 from tests.servers.world import Place, ServerStore, locking
 from tests.sql.world import HOUR, a_claim, new_task, settlement
 
-SLOWNESS = 4
-"""Waits inside the servers are four times as long as in production, so that a loaded machine makes no difference."""
-A_MOMENT = 0.5 * SLOWNESS
-"""Seconds; nothing here may wait for as long as a transaction stays open.
-
-What may wait for a row does so once, for 0.2 s on PostgreSQL and for less on MariaDB. The shortest wait that a mistake
-costs is 4 s: a single one on MariaDB, twenty tries on PostgreSQL.
-"""
-SEVERAL_MOMENTS = 0.75 * SLOWNESS
-"""Seconds in which tasks are created of which one is held up: on PostgreSQL that one is waited for five times."""
-
-
-@pytest.fixture(autouse=True)
-def _slow_motion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "LOCK_MILLISECONDS", postgresql.LOCK_MILLISECONDS * SLOWNESS)
-    monkeypatch.setattr(mariadb, "LOCK_SECONDS", mariadb.LOCK_SECONDS * SLOWNESS)
+pytestmark = pytest.mark.usefixtures("slow_motion")
 
 
 async def take(store: ServerStore, *names: str) -> Claimed:
@@ -125,7 +109,7 @@ async def test_an_id_that_an_open_transaction_creates_holds_up_no_other_create(p
     async with place.opened() as store:
         with place.transaction(creating):
             inserting = [store.insert([new_task(name)]) for name in "abc"]
-            async with asyncio.timeout(SEVERAL_MOMENTS):
+            async with asyncio.timeout(A_MOMENT):
                 replies = await asyncio.gather(*inserting, return_exceptions=True)
         created = await store.insert([new_task("b")])
 

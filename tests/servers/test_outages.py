@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from oncetask import OnceTask, TaskFilter, TaskManager
+from oncetask import OnceTask, TaskManager
 from oncetask_sql.__main__ import main
 from tests.asynchronous import asynchronous
 from tests.mariadb.world import needs_server as needs_mariadb
 from tests.postgresql.world import needs_server as needs_postgresql
-from tests.worker.world import Job, Keyed
+from tests.worker.world import Job, Keyed, until_all_have_ended
 from tools.servers import Server, running_mariadb, running_postgresql
 
 pytestmark = pytest.mark.alone
@@ -53,9 +53,7 @@ async def test_work_goes_on_after_an_immediate_restart(server: Server) -> None:
                     await asyncio.sleep(0.005)
             assert len(completed) < 200
             await asyncio.to_thread(server.restart, immediate=True)
-        async with asyncio.timeout(ENOUGH):
-            while await manager.count_tasks(TaskFilter(live=True)):  # noqa: ASYNC110 - the store alone knows
-                await asyncio.sleep(0.05)
+        await until_all_have_ended(manager, seconds=ENOUGH)
     await manager.close()
 
     assert set(runs) == {f"j{number}" for number in range(200)}

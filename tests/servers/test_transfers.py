@@ -17,6 +17,8 @@ from tests.servers.world import Place
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 TRANSFERS = int(os.environ.get("ONCETASK_TRANSFERS", "100"))
+PORTIONS = 4
+"""In how many portions they are created: the next one when two workers have been killed over the last."""
 ACCOUNTS = 8
 ENOUGH = 240.0
 
@@ -46,16 +48,17 @@ def with_accounts(place: Place) -> SyncTaskManager:
 def test_each_transfer_happens_once_although_workers_are_killed(place: Place) -> None:
     """Kills hit before, within and after the transactions; the sum of all accounts stays, and so does each number."""
     manager = with_accounts(place)
-    manager.create_tasks(
-        [Transfer(n, 1 + n % ACCOUNTS, 1 + (n * 3 + 1) % ACCOUNTS, 1 + n % 7) for n in range(TRANSFERS)]
-    )
-    kills, deadline = 0, time.monotonic() + ENOUGH
-    while (left := manager.count_tasks(TaskFilter(live=True))) and time.monotonic() < deadline:
+    transfers = [Transfer(n, 1 + n % ACCOUNTS, 1 + (n * 3 + 1) % ACCOUNTS, 1 + n % 7) for n in range(TRANSFERS)]
+    portions = [transfers[n::PORTIONS] for n in range(PORTIONS)]
+    kills, left, deadline = 0, TRANSFERS, time.monotonic() + ENOUGH
+    while left and time.monotonic() < deadline:
+        manager.create_tasks(portions.pop() if portions else [])
         with a_worker(place), a_worker(place):
-            began = done_before(manager)
-            while done_before(manager) < min(began + 20, TRANSFERS) and time.monotonic() < deadline:
+            goal = done_before(manager) + min(20, manager.count_tasks(TaskFilter(live=True)))
+            while done_before(manager) < goal and time.monotonic() < deadline:
                 time.sleep(0.05)  # both work; then both are killed in the middle of it
         kills += 2
+        left = TRANSFERS - done_before(manager)
     tasks = manager.list_tasks(limit=1000).tasks
     manager.close()
 
@@ -63,7 +66,7 @@ def test_each_transfer_happens_once_although_workers_are_killed(place: Place) ->
     assert [*place.run("SELECT number FROM ledger ORDER BY number")] == [(number,) for number in range(TRANSFERS)]
     assert int(place.run("SELECT sum(balance) FROM accounts")[0][0]) == ACCOUNTS * 1000
     assert {str(task.outcome) for task in tasks} == {"completed"}
-    assert kills >= 4
+    assert kills >= 2 * PORTIONS
 
 
 def done_before(manager: SyncTaskManager) -> int:

@@ -70,10 +70,14 @@ def counted(connection: sqlite3.Connection, where: TaskFilter) -> int:
     return number
 
 
+UNCHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+"""The file is made once for all examples; how long they take says more about who else is at work."""
+
+
 class TestFilters:
     """What a filter means in SQL."""
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=300, deadline=None, suppress_health_check=UNCHECKED)
     @given(tasks=filtered_tasks(), where=FILTERS, order=st.sampled_from(TaskOrder))
     def test_a_filter_finds_what_it_means(
         self, space: Space, *, tasks: list[OnceTask[object]], where: TaskFilter, order: TaskOrder
@@ -81,7 +85,7 @@ class TestFilters:
         """Pages and counts agree with the specification for any combination of fields."""
         self._agree(space, tasks, where=where, order=order)
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, deadline=None, suppress_health_check=UNCHECKED)
     @pytest.mark.parametrize("where", SINGLE_FILTERS)
     @given(tasks=filtered_tasks())
     def test_a_single_field_finds_what_it_means(

@@ -65,10 +65,11 @@ class TestMigrating:
     def test_many_may_migrate_at_once(self, space: Space) -> None:
         """Each waits for the others, and one of them does the work."""
         failures: list[BaseException] = []
+        location = space.patient
 
         def migrate() -> None:
             try:
-                opening.migrate(space.location)
+                opening.migrate(location)
             except BaseException as error:  # noqa: BLE001 - reported by the assertion
                 failures.append(error)
 

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
-import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
+from oncetask_core.errors import StoreError
 from oncetask_core.query import TaskFilter
 from oncetask_sql import SqliteStore
-from tests.asynchronous import asynchronous
+from oncetask_sql.sqlite import store as store_module
+from oncetask_sql.sqlite.location import Location
+from tests.asynchronous import SOON, asynchronous, until
+from tests.forked import in_child
 from tests.sql.world import Space, a_claim, claimed_ids, new_task, settlement
 
 DRAINER = """
@@ -47,25 +49,6 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def in_child(body: Callable[[], Awaitable[None]]) -> int:
-    """Fork, run a coroutine in the child on a loop of its own, and return the child's exit code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tested
-        pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            asyncio.run(asyncio.wait_for(body(), 30))
-            code = 0
-        except BaseException:  # noqa: BLE001 - nothing may leave the child
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-@pytest.mark.timeout(120)
 def test_processes_share_the_work(space: Space) -> None:
     """Every task is settled by exactly one of several processes, keyed ones included."""
     space.prepare()
@@ -134,7 +117,6 @@ class TestForks:
 
         asyncio.run(parent(SqliteStore(space.location)))
 
-    @pytest.mark.timeout(120)
     def test_forking_in_the_middle_of_writes_blocks_nobody(self, space: Space) -> None:
         """Children that are forked while other threads are inside SQLite can use it all the same."""
 
@@ -152,8 +134,7 @@ class TestForks:
             assert codes == [0] * 20
             await store.close()
 
-        location = space.location
-        asyncio.run(parent(SqliteStore(type(location)(path=location.path, busy_timeout=30.0, synchronous="normal"))))
+        asyncio.run(parent(SqliteStore(space.patient)))
 
         assert space.run("SELECT count(*) FROM oncetask_task WHERE id LIKE 'child%'") == [(20,)]
 
@@ -233,6 +214,55 @@ class TestThreads:
         assert [answer.created for answer in answers] == [True] * 20
         assert space.run("SELECT count(*) FROM oncetask_task") == [(20,)]
 
+    @asynchronous
+    async def test_a_closing_that_nobody_waits_for_any_more_is_done(
+        self, space: Space, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The thread ends after what it is at, and nothing fails in it."""
+        failures: list[threading.ExceptHookArgs] = []
+        monkeypatch.setattr(threading, "excepthook", failures.append)
+        begun, release = threading.Event(), threading.Event()
+
+        def stay(_: object) -> None:
+            begun.set()
+            release.wait(SOON)
+
+        before = set(threading.enumerate())
+        store = SqliteStore(space.location)
+        await store.open()
+        store._connections().writer.read(stay)
+        await until(begun.is_set)
+        (lane,) = {thread for thread in set(threading.enumerate()) - before if "sqlite" in thread.name}
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        release.set()
+        await asyncio.to_thread(lane.join)
+
+        assert closing.cancelled()
+        assert failures == []
+
+    def test_a_call_that_meets_the_closing_is_refused_and_leaves_nothing(
+        self, space: Space, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another thread closes the store while the call makes its connections."""
+        store = SqliteStore(space.location)
+        asyncio.run(store.open())
+
+        class Closed(store_module._Lanes):
+            def __init__(self, location: Location) -> None:
+                super().__init__(location)
+                closing = threading.Thread(target=asyncio.run, args=(store.close(),))
+                closing.start()
+                closing.join()
+
+        monkeypatch.setattr(store_module, "_Lanes", Closed)
+
+        with pytest.raises(StoreError, match=r"open\(\)"):
+            asyncio.run(store.now())
+        assert store._lanes == {}
+
 
 async def _insert(store: SqliteStore, task_id: str) -> None:
     await store.insert([new_task(task_id)])
@@ -240,7 +270,7 @@ async def _insert(store: SqliteStore, task_id: str) -> None:
 
 def _until(holds: Callable[[], bool]) -> None:
     """Wait until something holds that another thread is about to do."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + SOON
     while not holds():
         assert time.monotonic() < deadline
         with contextlib.suppress(InterruptedError):

@@ -8,11 +8,10 @@ import pytest
 from oncetask import TaskManager, VirtualClock
 from oncetask_core.store import WakeUps
 from oncetask_sql.sqlite.store import SqliteStore
-from tests.asynchronous import asynchronous
+from tests.asynchronous import SOON, asynchronous
 from tests.sql.world import new_task
 from tests.worker.world import Job
 
-SOON = 10.0
 A_WHILE = 0.3
 
 
@@ -45,9 +44,9 @@ def test_virtual_time_is_not_waited_for(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_a_worker_takes_up_what_another_manager_creates_long_before_its_next_poll(tmp_path: Path) -> None:
-    """The poll is a minute away."""
+    """The poll is half an hour away."""
     url = f"sqlite:///{tmp_path / 'tasks.db'}"
-    worker, client = TaskManager(url, poll_interval=60), TaskManager(url)
+    worker, client = TaskManager(url, poll_interval=3600), TaskManager(url)
     worker.register_task_handler(Job, lambda task: task.id)
     async with asyncio.timeout(SOON), worker.running():
         for name in "abc":

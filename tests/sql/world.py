@@ -82,6 +82,11 @@ class Space:
         """The file, without waiting for the disk, and impatient."""
         return Location(path=self.path, synchronous="normal", busy_timeout=0.2)
 
+    @property
+    def patient(self) -> Location:
+        """The file for tests in which several really wait for each other."""
+        return Location(path=self.path, synchronous="normal", busy_timeout=60.0)
+
     def opened(self, env: str = "DEFAULT") -> contextlib.AbstractAsyncContextManager[SqliteStore]:
         """Yield an open store."""
         return open_meanwhile(SqliteStore(self.location, env=env, clock=self.clock))

@@ -27,19 +27,21 @@ def test_temporary_files_are_removed_with_their_folder() -> None:
     assert not left.parent.exists()
 
 
-def test_a_terminated_tool_removes_its_folder() -> None:
-    """SIGTERM ends the process that was started, and the folder goes with it."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_tool_removes_its_folder(number: signal.Signals) -> None:
+    """The signal ends the process that was started, and the folder goes with it."""
     source = "import sys, tempfile, time; print(tempfile.gettempdir(), flush=True); time.sleep(60)"
-    program = f"from tools.commands import *; sys.exit(guarded(lambda: run([sys.executable, '-c', {source!r}])))"
+    program = f"from tools.commands import *; signal.signal({number}, signal.SIG_DFL); "
+    program += f"sys.exit(guarded(lambda: run([sys.executable, '-c', {source!r}])))"
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as tool:
         assert tool.stdout is not None
         folder = Path(tool.stdout.readline().strip())
         existed = folder.exists()
-        tool.send_signal(signal.SIGTERM)
+        tool.send_signal(number)
         tool.wait(timeout=30)
 
     assert existed
-    assert tool.returncode == 128 + signal.SIGTERM
+    assert tool.returncode == 128 + number
     assert not folder.exists()
 
 

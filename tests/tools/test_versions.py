@@ -68,6 +68,14 @@ def test_lowest_versions_replace_the_pins() -> None:
     assert lowered(pins, ["a_b>=1.5.post0", "sqlalchemy>=2.0"]) == "other==1.0\na-b==1.5.post0\nsqlalchemy==2.0\n"
 
 
+def test_the_package_of_an_extra_is_as_old_as_its_own() -> None:
+    """The two are released together, and one asks for exactly the other."""
+    assert lowered("psycopg==3.3\npsycopg-binary==3.3\n", ["psycopg[binary]>=3.2.3"]).splitlines() == [
+        "psycopg==3.2.3",
+        "psycopg-binary==3.2.3",
+    ]
+
+
 def test_a_requirement_without_a_lowest_version_is_refused() -> None:
     """Each dependency says what it needs at least."""
     with pytest.raises(ToolError, match=r"'msgspec' in pyproject\.toml has no lowest version"):
@@ -78,8 +86,11 @@ def test_every_dependency_of_the_project_is_lowered() -> None:
     """The environment of the lowest versions pins each dependency at the version that the metadata names."""
     pins = environment_of("lowest", Path(sys.executable)).pins.splitlines()
 
-    for requirement in pyproject()["project"]["dependencies"]:
-        name, _, version = requirement.partition(">=")
+    extras = pyproject()["project"]["optional-dependencies"]
+    stores = [*extras["postgres"], *extras["mysql"], *extras["firestore"]]
+    for requirement in [*pyproject()["project"]["dependencies"], *stores]:
+        wanted, _, version = requirement.partition(">=")
+        name = wanted.partition("[")[0]
         assert [pin for pin in pins if pin.lower().startswith(f"{name}==")] == [f"{name}=={version}"]
 
 

@@ -21,7 +21,9 @@ from oncetask import (
     Recurrence,
     RetryAfter,
     TaskContext,
+    TaskFilter,
     TaskManager,
+    TaskStatus,
     UnknownKindError,
 )
 from tests.asynchronous import asynchronous
@@ -182,6 +184,8 @@ REGISTRATIONS: list[tuple[str, Callable[[TaskManager], object], type[InputError]
     ("another payload", lambda m: m.register_task_handler(Job, other_payload), ConfigurationError, "OnceTask[Job]"),
     ("an unstorable result", lambda m: m.register_task_handler(Job, unstorable_result), ConfigurationError, "Callable"),
     ("an instance", lambda m: m.register_task_handler(Job("a"), fine), ConfigurationError, "class"),  # type: ignore[arg-type]  # wrong on purpose
+    ("a bare decorator", lambda m: m.task_handler(fine), ConfigurationError, "@manager.task_handler(SendEmail)"),  # type: ignore[arg-type]  # wrong on purpose
+    ("another", lambda m: m.resource_key_handler(fine), ConfigurationError, "@manager.task_handler(SendEmail)"),  # type: ignore[arg-type]  # wrong on purpose
     ("a negative lease", lambda m: m.register_task_handler(Job, fine, lease_duration=-1), ConfigurationError, "-1"),
     (
         "a zero lease",
@@ -190,12 +194,36 @@ REGISTRATIONS: list[tuple[str, Callable[[TaskManager], object], type[InputError]
         "lease_duration",
     ),
     ("a NaN timeout", lambda m: m.register_task_handler(Job, fine, timeout=float("nan")), ConfigurationError, "nan"),
+    (
+        "a mistyped option",
+        lambda m: m.register_task_handler(Job, fine, retry_polcy=None),  # type: ignore[call-arg]  # wrong on purpose
+        ConfigurationError,
+        "Did you mean retry_policy?",
+    ),
+    (
+        "an option of another library",
+        lambda m: m.resource_key_handler(Job, countdown=5)(fine),  # type: ignore[call-arg]  # wrong on purpose
+        ConfigurationError,
+        "got 'countdown'. Correct the name",
+    ),
+    (
+        "a word for a flag",
+        lambda m: m.register_task_handler(Job, fine, renew_lease="no"),  # type: ignore[arg-type]  # wrong on purpose
+        ConfigurationError,
+        "True or False",
+    ),
     ("no slots", lambda m: m.register_task_handler(Job, fine, concurrency=0), ConfigurationError, "concurrency"),
     (
         "groups of none",
         lambda m: m.register_resource_key_handler(Job, fine, max_group=0),
         ConfigurationError,
         "max_group",
+    ),
+    (
+        "groups of single tasks",
+        lambda m: m.register_task_handler(Job, fine, max_group=10),
+        ConfigurationError,
+        "resource_key_handler",
     ),
     (
         "negative crashes",
@@ -216,6 +244,8 @@ REGISTRATIONS: list[tuple[str, Callable[[TaskManager], object], type[InputError]
     ("something else as a store", lambda m: TaskManager(42), ConfigurationError, "42"),  # type: ignore[arg-type]  # wrong on purpose
     ("an empty environment", lambda m: TaskManager("memory://", env=""), InvalidTaskError, "env"),
     ("two environments", lambda m: TaskManager(World().store, env="OTHER"), ConfigurationError, "OTHER"),
+    ("a NUL in the worker's name", lambda m: TaskManager("memory://", name="a\0b"), ConfigurationError, "control"),
+    ("a number for a name", lambda m: TaskManager("memory://", name=7), ConfigurationError, "7"),  # type: ignore[arg-type]  # wrong on purpose
     ("a negative poll", lambda m: TaskManager("memory://", poll_interval=-1), ConfigurationError, "-1"),
     ("a negative back-off", lambda m: ExponentialBackoffPolicy(base_delay=-1), ConfigurationError, "-1"),
     ("a shrinking back-off", lambda m: ExponentialBackoffPolicy(multiplier=0.5), ConfigurationError, "0.5"),
@@ -245,6 +275,50 @@ def test_a_second_handler_is_refused() -> None:
     manager.register_task_handler(Job, fine)
     with pytest.raises(DuplicateHandlerError, match="single-task handler"):
         manager.register_task_handler(Job, fine)
+
+
+FOR_SEVERAL: list[tuple[str, Callable[[TaskManager, str], Awaitable[object]]]] = [
+    ("get", lambda m, ids: m.get_tasks_by_ids(ids)),
+    ("cancel", lambda m, ids: m.cancel_tasks_by_ids(ids)),
+    ("reset", lambda m, ids: m.reset_tasks_by_ids(ids)),
+    ("delete", lambda m, ids: m.delete_tasks_by_ids(ids)),
+]
+
+
+@pytest.mark.parametrize(("what", "action"), FOR_SEVERAL, ids=[row[0] for row in FOR_SEVERAL])
+def test_one_id_in_place_of_several_is_refused(
+    what: str, action: Callable[[TaskManager, str], Awaitable[object]]
+) -> None:
+    """A text is a collection of its letters, which may be ids of tasks, too."""
+
+    @asynchronous
+    async def check() -> None:
+        world = World()
+        await world.manager.create_tasks([Job("a"), Job("b"), Job("ab")])
+        before = [await world.task(name) for name in ("a", "b", "ab")]
+        with pytest.raises(InvalidTaskError, match="as a list or another collection; got 'ab'"):
+            await action(world.manager, "ab")
+
+        assert [await world.task(name) for name in ("a", "b", "ab")] == before, what
+
+    check()
+
+
+FILTERS: list[tuple[str, Callable[[], TaskFilter], str]] = [
+    ("one kind", lambda: TaskFilter(kinds="job"), "kinds of a filter is a set; got 'job'"),  # type: ignore[arg-type]  # wrong on purpose
+    ("a list of ids", lambda: TaskFilter(ids=["a"]), "ids of a filter is a set"),  # type: ignore[arg-type]  # wrong on purpose
+    ("one status", lambda: TaskFilter(statuses=TaskStatus.FAILED), "statuses of a filter is a set"),  # type: ignore[arg-type]  # wrong on purpose
+    ("a naive time", lambda: TaskFilter(created_before=datetime(2030, 1, 1)), "aware"),  # noqa: DTZ001 - wrong on purpose
+]
+
+
+@pytest.mark.parametrize(("what", "make", "says"), FILTERS, ids=[row[0] for row in FILTERS])
+def test_filters_that_mean_something_else_are_refused(what: str, make: Callable[[], TaskFilter], says: str) -> None:
+    """Stores would differ in what they find by them."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+
+    assert says in str(caught.value), what
 
 
 LISTINGS: list[tuple[str, Action, str]] = [

@@ -2,9 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from oncetask import FixedDelayPolicy, OnceTask, Outcome, TaskStatus
 from tests.asynchronous import asynchronous
-from tests.worker.world import Job, World
+from tests.worker.world import Job, Keyed, World
 
 
 @asynchronous
@@ -48,6 +50,28 @@ async def test_what_workers_publish_is_known_to_clients_without_handlers() -> No
     await client.cancel_task("a")
 
     assert (await world.task("a")).outcome is Outcome.CANCELLED
+
+
+@asynchronous
+async def test_what_a_worker_published_and_nobody_can_read_counts_as_unknown(caplog: pytest.LogCaptureFixture) -> None:
+    """Cancellations of all kinds go on, the record is named, and the next worker of the kind writes it anew."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: None)
+    client = world.another(name="client")
+    await world.store.real.write_control("kind/job", '{"has_cleanup": "perhaps"}')
+    await client.create_tasks([Job("a"), Keyed("b")])
+
+    assert await client.cancel_task("a")
+    assert (await world.task("a")).status(world.clock.now()) is TaskStatus.CANCELLATION_PENDING
+    assert "'kind/job' cannot be read" in caplog.text
+    assert await client.cancel_task("b")
+
+    await world.manager.drain()
+    caplog.clear()
+    await client.create_task(Job("c"), delay=10)
+    await client.cancel_task("c")
+    assert (await world.task("a")).outcome is (await world.task("c")).outcome is Outcome.CANCELLED
+    assert caplog.text == ""
 
 
 @asynchronous
@@ -163,11 +187,7 @@ async def test_a_run_that_finishes_anyway_keeps_its_result_and_is_cleaned_up() -
 async def test_without_renewal_a_running_handler_is_told_all_the_same() -> None:
     """renew_lease=False does not keep the request to cancel from arriving."""
     world = World()
-
-    @world.manager.task_handler(Job, lease_duration=30, renew_lease=False)
-    async def handle(task: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
+    world.manager.register_task_handler(Job, world.sleep, lease_duration=30, renew_lease=False)
     await world.manager.create_task(Job("a"))
     async with world.manager.running():
         await world.clock.run_for(1)
@@ -197,14 +217,7 @@ async def test_bulk_cancellation_takes_each_id_once_and_says_what_happened() -> 
 async def test_a_run_that_was_timed_out_and_then_cancelled_has_timed_out() -> None:
     """Why it was stopped first is what its history says."""
     world = World()
-
-    @world.manager.task_handler(Job, timeout=10)
-    async def handle(_: OnceTask[Job]) -> None:
-        try:
-            await world.clock.sleep(3600)
-        except asyncio.CancelledError:
-            await world.clock.sleep(3600)
-
+    world.manager.register_task_handler(Job, world.sleep_on, timeout=10)
     await world.manager.create_task(Job("a"))
     running = world.begin()
     await world.clock.run_for(11)

@@ -8,6 +8,8 @@ import pytest
 
 from oncetask import MemoryStore, OnceTask, TaskManager
 from oncetask_core.claims import Claim
+from oncetask_core.handlers import Handler
+from oncetask_core.registry import Registry
 from oncetask_core.store import Claimed
 from tests.asynchronous import SOON, asynchronous
 from tests.worker.world import SELDOM, Job, Keyed, World
@@ -209,6 +211,28 @@ async def test_a_kind_that_is_unregistered_while_it_is_claimed_harms_no_other() 
 
     assert world.names("a") == []
     assert not (await world.task("b")).is_live
+
+
+@asynchronous
+async def test_a_kind_that_is_unregistered_while_it_is_started_is_run_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by another thread, between the question whether the kind is served and the start."""
+    world = World()
+    world.manager.register_task_handler(Job, lambda task: None)
+    await world.manager.create_task(Job("a"))
+    get = Registry.get
+
+    def unregister(registry: Registry, kind: str) -> Handler | None:
+        handler = get(registry, kind)
+        if handler is not None:
+            registry.remove(kind)
+        return handler
+
+    monkeypatch.setattr(Registry, "get", unregister)
+    await world.manager.drain()
+
+    assert world.names("a") == ["started", "completed"]
 
 
 @asynchronous

@@ -1,7 +1,7 @@
 """Faults of the worker, a store, a handler, or whoever runs a worker: nothing is held for ever, and somebody learns."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from oncetask_core.worker.execution import Reports as ReportsOfRun
 from oncetask_core.worker.run import Run
 from tests.asynchronous import SOON, asynchronous
 from tests.worker.failing import FaultyStore
-from tests.worker.world import Job, Keyed, World
+from tests.worker.world import Job, Keyed, World, check_a_slot_is_free_again
 
 
 @asynchronous
@@ -109,9 +109,21 @@ async def test_a_shorter_time_limit_counts_beside_a_longer_one_of_the_same_kind(
     await world.end(running)
 
 
+async def swallow() -> None:
+    """Do nothing about a cancellation."""
+
+
+async def fail_as_well() -> None:
+    """End what was cancelled with an error of its own."""
+    raise ValueError("the block's own")
+
+
+@pytest.mark.parametrize("clean_up", [swallow, fail_as_well])
 @asynchronous
-async def test_a_block_that_swallows_its_cancellation_learns_of_the_failure_of_the_worker() -> None:
-    """The error of the worker is not lost over it."""
+async def test_a_block_that_turns_its_cancellation_into_something_else_ends_with_the_failure_of_the_worker(
+    clean_up: Callable[[], Awaitable[None]],
+) -> None:
+    """The error of the worker is not lost over it, and what follows the block was cancelled by nobody."""
     world = World()
 
     async def fail(_: object) -> None:
@@ -121,13 +133,20 @@ async def test_a_block_that_swallows_its_cancellation_learns_of_the_failure_of_t
         async with world.manager.running():
             world.store.plant(claim=fail)
             world.manager.register_task_handler(Job, lambda task: task.id)
-            with suppress(asyncio.CancelledError):
+            try:
                 await world.clock.sleep(3600)
+            except asyncio.CancelledError:
+                await clean_up()
 
-    blocked = asyncio.create_task(block())
+    async def owner() -> int:
+        with pytest.raises(StoreError, match="disk I/O error"):
+            await block()
+        return current_task().cancelling()
+
+    owning = asyncio.create_task(owner())
     await world.clock.run_for(30)
-    with pytest.raises(StoreError, match="disk I/O error"):
-        await blocked
+
+    assert await owning == 0
 
 
 def faulty_on(task_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,20 +165,8 @@ def faulty_on(task_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_fault_of_the_worker_in_a_run_costs_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for the slot runs, while the lease of the faulty run is left to run out."""
     faulty_on("bad", monkeypatch)
-    world = World()
 
-    @world.manager.task_handler(Job, concurrency=1)
-    async def handle(_: OnceTask[Job]) -> None:
-        pass
-
-    await world.manager.create_task(Job("bad"))
-    await world.manager.create_task(Job("next"))
-    running = world.begin()
-    await world.clock.run_for(5)
-    assert not (await world.task("next")).is_live
-    assert (await world.task("bad")).lease_uid is not None
-
-    await world.end(running)
+    await check_a_slot_is_free_again(World())
 
 
 @asynchronous
@@ -167,11 +174,7 @@ async def test_a_run_that_a_fault_ended_is_not_given_back(monkeypatch: pytest.Mo
     """It would be claimed and fail again with every renewal of the lease that it shares, for ever and uncharged."""
     faulty_on("bad", monkeypatch)
     world = World()
-
-    @world.manager.task_handler(Job)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
+    world.manager.register_task_handler(Job, world.sleep)
     await world.manager.create_tasks([Job("bad"), Job("long")])
     running = world.begin()
     await world.clock.run_for(50)
@@ -219,11 +222,7 @@ async def test_a_clean_up_that_cancels_itself_does_not_hit_the_one_that_follows(
         await world.clock.sleep(1)
         seen.append((task.id, current_task().cancelling()))
 
-    world.manager.register_resource_key_handler(
-        Keyed, lambda tasks: None, cancellation_handler=clean, cancellation_retry_policy=NoRetryPolicy()
-    )
-    await world.manager.create_tasks([Keyed("a"), Keyed("b")])
-    await world.manager.cancel_tasks_by_ids(["a", "b"])
+    await world.cancel_two(clean, cancellation_retry_policy=NoRetryPolicy())
     running = world.begin()
     await world.clock.run_for(2)
     await world.end(running)
@@ -243,11 +242,7 @@ async def test_a_clean_up_that_cancels_itself_and_returns_does_not_hit_the_one_t
             return
         await world.clock.sleep(1)
 
-    world.manager.register_resource_key_handler(
-        Keyed, lambda tasks: None, cancellation_handler=clean, cancellation_retry_policy=NoRetryPolicy()
-    )
-    await world.manager.create_tasks([Keyed("a"), Keyed("b")])
-    await world.manager.cancel_tasks_by_ids(["a", "b"])
+    await world.cancel_two(clean, cancellation_retry_policy=NoRetryPolicy())
     running = world.begin()
     await world.clock.run_for(2)
     await world.end(running)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from oncetask import OnceTask
+from oncetask import MemoryStore, TaskManager
 from oncetask_core.store import Renewed
 from tests.asynchronous import asynchronous
 from tests.worker.world import Job, World
@@ -69,10 +69,7 @@ async def test_a_worker_whose_renewal_never_returns_is_not_healthy_and_claims_no
         await answers.wait()
         return await renew(leases)
 
-    @world.manager.task_handler(Job)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
+    world.manager.register_task_handler(Job, world.sleep)
     world.store.plant(renew=renew_late)
     await world.manager.create_task(Job("a"))
     running = world.begin()
@@ -92,3 +89,27 @@ async def test_a_worker_whose_renewal_never_returns_is_not_healthy_and_claims_no
     assert claimed == []
     assert world.names("a")[:2] == ["started", "released"]
     assert world.names("b")[:1] == ["started"]
+
+
+class EndsBetweenTwoLooks(TaskManager):
+    """A manager whose run ends, in another thread, after this one has looked whether it runs."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name == "_worker":
+            self._worker = None
+        return found
+
+
+@asynchronous
+async def test_a_run_that_ends_while_somebody_looks_at_it_harms_nobody() -> None:
+    """A probe is told what there was, and what was created is created."""
+    world, manager = World(), EndsBetweenTwoLooks(MemoryStore())
+    async with world.manager.running():
+        manager._worker = world.manager._worker
+        created = await manager.create_task(Job("a"))
+        manager._worker = world.manager._worker
+        health = await manager.health()
+
+    assert created
+    assert health.worker is not None

@@ -72,11 +72,7 @@ async def test_a_handler_whose_task_was_deleted_is_stopped_once() -> None:
 async def test_a_store_that_cannot_renew_is_asked_once_a_second_at_most() -> None:
     """And not again and again without a pause."""
     world = World()
-
-    @world.manager.task_handler(Job)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
+    world.manager.register_task_handler(Job, world.sleep)
     await world.manager.create_task(Job("a"))
     running = world.begin()
     world.store.down("renew")
@@ -96,10 +92,7 @@ async def test_a_slow_renewal_is_not_sent_again_meanwhile() -> None:
         await world.clock.sleep(3600)
         raise StoreUnavailableError("too late")
 
-    @world.manager.task_handler(Job)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
+    world.manager.register_task_handler(Job, world.sleep)
     world.store.plant(renew=renew)
     await world.manager.create_task(Job("a"))
     running = world.begin()

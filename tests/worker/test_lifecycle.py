@@ -13,6 +13,7 @@ from oncetask import (
     Outcome,
     TaskContext,
     TaskFilter,
+    TaskManager,
     TaskStatus,
     UnknownKindError,
 )
@@ -45,14 +46,7 @@ async def test_stopping_lets_handlers_finish() -> None:
 async def test_what_does_not_finish_in_time_is_given_back_uncharged() -> None:
     """After the shutdown timeout handlers are cancelled and their tasks can be claimed at once."""
     world = World()
-
-    @world.manager.task_handler(Job)
-    async def handle(task: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
-    await world.manager.create_task(Job("a"))
-    running = asyncio.create_task(world.manager.run(handle_signals=False))
-    await world.clock.run_for(1)
+    running = await world.begin_asleep()
     world.manager.stop()
     await world.clock.run_for(26)
     await running
@@ -67,14 +61,7 @@ async def test_what_does_not_finish_in_time_is_given_back_uncharged() -> None:
 async def test_a_second_stop_does_not_wait() -> None:
     """Stopping twice cancels what runs at once."""
     world = World()
-
-    @world.manager.task_handler(Job)
-    async def handle(task: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
-    await world.manager.create_task(Job("a"))
-    running = asyncio.create_task(world.manager.run(handle_signals=False))
-    await world.clock.run_for(1)
+    running = await world.begin_asleep()
     world.manager.stop()
     world.manager.stop()
     await world.clock.run_for(0)
@@ -315,23 +302,16 @@ async def test_reset_reschedule_and_delete() -> None:
     assert not await world.manager.delete_task("a")
 
 
-@asynchronous
-async def test_the_start_banner_names_kinds_and_masks_passwords() -> None:
+def test_the_start_banner_names_kinds_and_masks_passwords(caplog: pytest.LogCaptureFixture) -> None:
     """What a worker serves is logged at its start."""
-    world = World()
-    records: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]  # all that a handler has to do here
-    logger = logging.getLogger("oncetask.manager")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        world.manager.register_task_handler(Job, lambda task: None)
-        await world.manager.drain()
-    finally:
-        logger.removeHandler(handler)
+    manager = TaskManager("postgresql://worker:topsecret@db/shop")
+    manager.register_task_handler(Job, lambda task: None)
+    with caplog.at_level(logging.INFO, logger="oncetask.manager"), manager.override(MemoryStore()):
+        asyncio.run(manager.drain())
 
-    assert any("kinds job" in record and "env DEFAULT" in record for record in records)
+    (banner,) = [record.getMessage() for record in caplog.records if record.name == "oncetask.manager"]
+    assert "env DEFAULT, store postgresql://worker:***@db/shop, kinds job" in banner
+    assert "topsecret" not in caplog.text
 
 
 @asynchronous

@@ -49,12 +49,12 @@ class Reports(World):
 async def test_an_occurrence_starts_when_its_slot_comes() -> None:
     """Each slot makes one occurrence, which starts at its time; the generator moves on and ends with its rule."""
     world = Reports()
-    await world.create("FREQ=HOURLY;COUNT=3", start=timedelta(minutes=30))
+    await world.create("FREQ=MINUTELY;COUNT=3", start=timedelta(seconds=30))
     async with world.manager.running():
-        await world.clock.run_for(timedelta(hours=4))
+        await world.clock.run_for(timedelta(minutes=4))
 
-    assert [round(at) for at, _ in world.runs] == [1800, 5400, 9000]
-    assert [name for _, name in world.runs] == [f"g_occ_2030-01-01T0{hour}:30:00Z" for hour in range(3)]
+    assert [round(at) for at, _ in world.runs] == [30, 90, 150]
+    assert [name for _, name in world.runs] == [f"g_occ_2030-01-01T00:0{minute}:30Z" for minute in range(3)]
     assert (await world.task("g")).outcome is Outcome.COMPLETED
 
 
@@ -91,9 +91,9 @@ async def test_a_generator_ticks_while_all_slots_are_taken() -> None:
     async def block(task: OnceTask[Report]) -> None:
         await world.clock.sleep(100_000)
 
-    await world.create("FREQ=HOURLY;COUNT=4")
+    await world.create("FREQ=MINUTELY;COUNT=4")
     async with blocked.running():
-        await world.clock.run_for(timedelta(hours=4))
+        await world.clock.run_for(timedelta(minutes=4))
         occurrences = await blocked.count_tasks(TaskFilter(parent_recurrence_id="g"))
         blocked.stop()
         blocked.stop()

@@ -195,7 +195,7 @@ async def test_a_clean_up_knows_task_and_key() -> None:
         Keyed, lambda tasks: None, cancellation_handler=lambda task: seen.append(current())
     )
     await world.manager.create_tasks([Keyed("a", "van"), Keyed("b", "van")])
-    await world.manager.cancel_tasks_by_ids("ab")
+    await world.manager.cancel_tasks_by_ids(["a", "b"])
     await world.manager.drain()
 
     assert seen == [("a", "van"), ("b", "van")]
@@ -480,16 +480,16 @@ async def test_an_environment_can_do_nothing_to_the_tasks_of_another() -> None:
     assert await theirs.create_task(Job("b"))
     await theirs.drain()
     assert await ours.create_task(Job("b"))
-    before = (await theirs.get_tasks_by_ids("ab")).tasks
+    before = (await theirs.get_tasks_by_ids(["a", "b"])).tasks
 
     for change in (ours.reset_tasks_by_ids, ours.cancel_tasks_by_ids, ours.delete_tasks_by_ids):
         bulk = await change(["a"])
         assert (bulk.changed, bulk.skipped) == ((), {"a": "no such task"})
     await ours.drain()
-    mine = (await ours.get_tasks_by_ids("ab")).tasks
+    mine = (await ours.get_tasks_by_ids(["a", "b"])).tasks
 
     assert [(task.id, task.env, task.result) for task in mine] == [("b", "OURS", '"OURS"')]
-    assert (await theirs.get_tasks_by_ids("ab")).tasks == before
+    assert (await theirs.get_tasks_by_ids(["a", "b"])).tasks == before
 
 
 @pytest.mark.parametrize("value", ["tomorrow", 2**62])

@@ -20,7 +20,7 @@ from oncetask import (
 )
 from oncetask_core.transition import Answer, Atom
 from tests.asynchronous import asynchronous
-from tests.worker.world import Job, Keyed, World
+from tests.worker.world import Job, Keyed, World, check_a_slot_is_free_again
 
 
 @asynchronous
@@ -191,18 +191,7 @@ async def test_a_task_that_cannot_be_settled_costs_no_slot() -> None:
     world = World()
     world.store.refuse(lambda transition: transition.guard.id == "bad")
 
-    @world.manager.task_handler(Job, concurrency=1)
-    async def handle(_: OnceTask[Job]) -> None:
-        pass
-
-    await world.manager.create_task(Job("bad"))
-    await world.manager.create_task(Job("next"))
-    running = world.begin()
-    await world.clock.run_for(5)
-    assert not (await world.task("next")).is_live
-    assert (await world.task("bad")).lease_uid is not None
-
-    await world.end(running)
+    await check_a_slot_is_free_again(world)
 
 
 @asynchronous

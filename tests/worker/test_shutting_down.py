@@ -18,14 +18,7 @@ from tests.worker.world import Job, Keyed, World
 async def test_a_second_stop_later_ends_the_waiting_of_the_first() -> None:
     """Whoever is in a hurry need not be so from the beginning."""
     world = World()
-
-    @world.manager.task_handler(Job)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
-    await world.manager.create_task(Job("a"))
-    running = world.begin()
-    await world.clock.run_for(1)
+    running = await world.begin_asleep()
     world.manager.stop()
     await world.clock.run_for(3)
     assert world.names("a") == ["started"]
@@ -61,14 +54,7 @@ async def test_a_handler_that_is_cancelled_by_a_stop_has_seconds_to_finish() -> 
 async def test_a_run_that_a_stop_ends_is_not_charged_for_its_time_limit() -> None:
     """It might have ended by itself, had the worker gone on."""
     world = World()
-
-    @world.manager.task_handler(Job, timeout=10)
-    async def handle(_: OnceTask[Job]) -> None:
-        try:
-            await world.clock.sleep(3600)
-        except asyncio.CancelledError:
-            await world.clock.sleep(3600)
-
+    world.manager.register_task_handler(Job, world.sleep_on, timeout=10)
     await world.manager.create_task(Job("a"))
     running = world.begin()
     await world.clock.run_for(11)
@@ -117,9 +103,8 @@ async def test_a_stop_starts_none_of_the_clean_ups_that_wait_for_each_other() ->
         begun.append(task.id)
         await world.clock.sleep(3600)
 
-    world.manager.register_resource_key_handler(Keyed, lambda tasks: None, cancellation_handler=clean)
-    await world.manager.create_tasks([Keyed("a"), Keyed("b"), Keyed("c")])
-    await world.manager.cancel_tasks_by_ids(["a", "b"])
+    await world.cancel_two(clean)
+    await world.manager.create_task(Keyed("c"))
     running = world.begin()
     await world.clock.run_for(1)
     await world.end(running)

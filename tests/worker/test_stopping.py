@@ -8,7 +8,7 @@ import pytest
 
 from oncetask import ConfigurationError, MemoryStore, NoRetryPolicy, OnceTask, Outcome, TaskManager
 from oncetask_core.errors import StoreUnavailableError
-from oncetask_core.stopping import SIGNALS
+from oncetask_core.stopping import SIGNALS, Stopping
 from tests.asynchronous import SOON, asynchronous, until
 from tests.worker.world import Job, World
 
@@ -234,3 +234,15 @@ async def test_signal_handlers_that_were_not_installed_from_python_are_left_alon
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_asking_after_the_run_and_its_loop_have_ended_is_no_error() -> None:
+    """As by a thread that was held up between its look for a run and its question."""
+
+    async def begin() -> Stopping:
+        return Stopping()
+
+    stopping = asyncio.run(begin())
+    stopping.ask()
+
+    assert stopping.asked == 1

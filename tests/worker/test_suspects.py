@@ -29,11 +29,7 @@ def test_a_worker_rests_for_as_long_as_a_suspect_is_alone_although_another_waits
 async def test_while_a_suspect_waits_for_the_worker_to_be_empty_nothing_else_begins() -> None:
     """It waits five seconds at most; then it runs beside what there is, but beside as little as possible."""
     world = World()
-
-    @world.manager.task_handler(Job)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
+    world.manager.register_task_handler(Job, world.sleep)
     await world.manager.create_task(Job("long"))
     running = world.begin()
     await world.clock.run_for(1)
@@ -77,11 +73,7 @@ async def test_a_suspect_runs_five_seconds_after_it_was_found_beside_what_runs_l
 async def test_a_suspect_that_runs_long_is_alone_for_ten_seconds_only() -> None:
     """Then the worker takes others again."""
     world = World()
-
-    @world.manager.task_handler(Job)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
+    world.manager.register_task_handler(Job, world.sleep)
     await world.manager.create_task(Job("suspect"))
     await world.vanish_with("job")
     await world.clock.run_for(LEASE)
@@ -148,10 +140,7 @@ async def test_a_suspect_that_another_worker_took_keeps_nobody_waiting() -> None
 async def test_a_suspect_whose_kind_is_busy_slows_down_no_other_kind() -> None:
     """It cannot run before a slot of its kind is free; nobody makes room for it until then."""
     world = World()
-
-    @world.manager.task_handler(Job, concurrency=1)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
+    world.manager.register_task_handler(Job, world.sleep, concurrency=1)
 
     @world.manager.task_handler(Keyed)
     async def quick(_: OnceTask[Keyed]) -> None:

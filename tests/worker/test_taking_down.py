@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import threading
 import time
 
 import pytest
@@ -10,8 +9,9 @@ import pytest
 from oncetask import MemoryStore, OnceTask, TaskManager
 from oncetask_core.claims import Claim
 from oncetask_core.store import Claimed
+from oncetask_core.worker import worker
 from tests.asynchronous import SOON, asynchronous, until
-from tests.worker.world import Job, Keyed, World, threads
+from tests.worker.world import Held, Job, Keyed, World, threads
 
 
 @asynchronous
@@ -61,10 +61,7 @@ async def test_a_block_that_is_cancelled_stays_cancelled() -> None:
 async def test_a_block_that_is_cancelled_while_it_drains_leaves_no_worker_behind() -> None:
     """The worker does not go on to wait for its handlers when nobody waits for it."""
     world = World()
-
-    @world.manager.task_handler(Job)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
+    world.manager.register_task_handler(Job, world.sleep)
 
     async def block() -> None:
         async with world.manager.running():
@@ -81,10 +78,17 @@ async def test_a_block_that_is_cancelled_while_it_drains_leaves_no_worker_behind
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits for its last outcomes in vain would do so for an hour."""
+    monkeypatch.setattr(worker, "FLUSH_SECONDS", 3600.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_loop_that_is_taken_down_around_a_worker_gives_its_tasks_back() -> None:
     """`asyncio.run` cancels what is left at its end: the worker, its handlers and what writes its outcomes."""
     store = MemoryStore()
-    manager = TaskManager(store)
+    manager = TaskManager(store, shutdown_timeout=3600)
 
     @manager.task_handler(Job)
     async def handle(_: OnceTask[Job]) -> None:
@@ -119,14 +123,7 @@ async def take_down(world: World) -> None:
 async def test_a_worker_around_which_everything_is_cancelled_leaves_nothing_behind() -> None:
     """Also what it began anew to write its last outcomes."""
     world = World()
-
-    @world.manager.task_handler(Job)
-    async def handle(_: OnceTask[Job]) -> None:
-        await world.clock.sleep(3600)
-
-    await world.manager.create_task(Job("a"))
-    running = world.begin()
-    await world.clock.run_for(1)
+    running = await world.begin_asleep()
     await take_down(world)
 
     assert running.cancelled()
@@ -137,21 +134,13 @@ async def test_a_worker_around_which_everything_is_cancelled_leaves_nothing_behi
 @asynchronous
 async def test_a_thread_that_goes_on_while_its_loop_is_taken_down_keeps_its_task() -> None:
     """Nobody else may begin it while the thread goes on; the worker ends all the same, at once."""
-    world = World()
-    begun, released = threading.Event(), threading.Event()
-
-    @world.manager.task_handler(Job)
-    def handle(_: OnceTask[Job]) -> None:
-        begun.set()
-        released.wait(SOON)
-
+    world, handler = World(), Held()
+    world.manager.register_task_handler(Job, handler)
     await world.manager.create_task(Job("a"))
-    running = world.begin()
-    await world.clock.run_for(0)
-    await until(begun.is_set)
+    running = await world.begin_held(handler)
     await take_down(world)
     is_over, held = running.done(), (await world.task("a")).lease_uid
-    released.set()
+    handler.released.set()
     await world.clock.run_for(60)
     await until(lambda: not threads("oncetask-handler"))
 
@@ -170,9 +159,7 @@ async def test_a_loop_that_is_taken_down_begins_no_further_clean_up() -> None:
         begun.append(task.id)
         await world.clock.sleep(3600)
 
-    world.manager.register_resource_key_handler(Keyed, lambda tasks: None, cancellation_handler=clean)
-    await world.manager.create_tasks([Keyed("a"), Keyed("b")])
-    await world.manager.cancel_tasks_by_ids(["a", "b"])
+    await world.cancel_two(clean)
     running = world.begin()
     await world.clock.run_for(1)
     await take_down(world)
@@ -203,6 +190,7 @@ def test_a_keyboard_interrupt_in_a_coroutine_ends_the_loop() -> None:
     assert asyncio.run(store.get(["a"])).tasks["a"].failures == 0
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_loop_that_ends_between_a_claim_and_its_handlers_gives_the_tasks_back() -> None:
     """No handler has begun, so nothing is in doubt."""
     store = MemoryStore()

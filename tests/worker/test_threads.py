@@ -2,12 +2,15 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
-from oncetask import MemoryStore, NoRetryPolicy, OnceTask, Outcome, TaskManager
+from oncetask import MemoryStore, NoRetryPolicy, OnceTask, Outcome, TaskContext, TaskManager
+from oncetask_core.posting import post
+from oncetask_core.worker import heartbeat
 from tests.asynchronous import SOON, asynchronous, until
-from tests.worker.world import Job, Keyed, World, threads
+from tests.worker.world import Held, Job, Keyed, World, threads
 
 
 @asynchronous
@@ -29,25 +32,71 @@ async def test_plain_functions_that_follow_each_other_share_one_thread() -> None
 
 
 @asynchronous
+async def test_progress_of_a_plain_function_is_stored_while_nothing_else_happens() -> None:
+    """It is handed to the event loop, which nobody else wakes: the next poll is half an hour away."""
+    store = MemoryStore()
+    manager = TaskManager(store, poll_interval=3600)
+    seen: list[str | None] = []
+
+    def stored() -> str | None:
+        return asyncio.run(store.get(["a"])).tasks["a"].progress
+
+    @manager.task_handler(Job)
+    def handle(_: OnceTask[Job], context: TaskContext[Job]) -> None:
+        context.progress(1)
+        until = time.monotonic() + SOON
+        while stored() is None and time.monotonic() < until:
+            time.sleep(0.001)
+        seen.append(stored())
+
+    await manager.create_task(Job("a"))
+    await manager.drain()
+
+    assert seen == ["1"]
+
+
+@asynchronous
+async def test_a_renewal_thread_that_does_not_end_in_time_leaves_nothing_on_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its end, of which nothing is heard here, is waited for, and then no longer."""
+    main = asyncio.get_running_loop()
+    monkeypatch.setattr(heartbeat, "STOP_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeat, "post", lambda loop, *call: None if loop is main else post(loop, *call))
+    await TaskManager(MemoryStore()).drain()
+
+    await until(lambda: not threads("oncetask-renewals"))
+
+
+@pytest.mark.parametrize("part", ["_make", "_run_in_thread", "_rest"])
+@asynchronous
+async def test_a_renewal_thread_that_fails_ends_the_worker(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its beginning or later: without renewals every lease would run out, and nobody is waited for in vain."""
+
+    def fail(*_: object) -> None:
+        raise OSError("too many open files")
+
+    owner = heartbeat.Renewals if part == "_rest" else heartbeat.Heartbeat
+    monkeypatch.setattr(owner, part, fail)
+    with pytest.raises(OSError, match="too many open files"):
+        await TaskManager(MemoryStore()).run(handle_signals=False)
+
+    await until(lambda: not threads("oncetask-renewals"))
+
+
+@asynchronous
 async def test_a_thread_over_its_time_limit_keeps_task_and_slot_to_its_end() -> None:
     """It cannot be stopped: what it does meanwhile must happen nowhere else."""
-    world = World()
-    begun, released = threading.Event(), threading.Event()
-
-    @world.manager.task_handler(Job, timeout=10, retry_policy=NoRetryPolicy(), concurrency=1)
-    def handle(_: OnceTask[Job]) -> None:
-        begun.set()
-        released.wait(SOON)
-
+    world, handler = World(), Held()
+    world.manager.register_task_handler(Job, handler, timeout=10, retry_policy=NoRetryPolicy(), concurrency=1)
     await world.manager.create_task(Job("a"))
     await world.manager.create_task(Job("next"))
-    running = world.begin()
-    await world.clock.run_for(0)
-    await until(begun.is_set)
+    running = await world.begin_held(handler)
     await world.clock.run_for(30)
     during, begun_meanwhile = await world.task("a"), world.names("next")
-    released.set()
+    handler.released.set()
     await until(lambda: world.names("a") == ["started", "failed"])
+    await until(lambda: world.names("next") == ["started", "completed"])
 
     assert during.is_live
     assert during.lease_uid is not None
@@ -58,21 +107,13 @@ async def test_a_thread_over_its_time_limit_keeps_task_and_slot_to_its_end() -> 
 @asynchronous
 async def test_a_thread_that_does_not_stop_keeps_its_task() -> None:
     """Nobody else may begin it while the thread goes on: its lease is left to run out."""
-    world = World()
-    begun, released = threading.Event(), threading.Event()
-
-    @world.manager.task_handler(Job)
-    def handle(_: OnceTask[Job]) -> None:
-        begun.set()
-        released.wait(SOON)
-
+    world, handler = World(), Held()
+    world.manager.register_task_handler(Job, handler)
     await world.manager.create_task(Job("a"))
-    running = world.begin()
-    await world.clock.run_for(0)
-    await until(begun.is_set)
+    running = await world.begin_held(handler)
     await world.end(running)
     held = (await world.task("a")).lease_uid
-    released.set()
+    handler.released.set()
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
     assert held is not None
@@ -90,9 +131,7 @@ async def test_a_thread_that_cleans_up_behind_another_keeps_its_task() -> None:
             begun.set()
             released.wait(SOON)
 
-    world.manager.register_resource_key_handler(Keyed, lambda tasks: None, cancellation_handler=clean)
-    await world.manager.create_tasks([Keyed("a"), Keyed("b")])
-    await world.manager.cancel_tasks_by_ids(["a", "b"])
+    await world.cancel_two(clean)
     running = world.begin()
     await world.clock.run_for(0)
     async with asyncio.timeout(SOON):
@@ -108,21 +147,13 @@ async def test_a_thread_that_cleans_up_behind_another_keeps_its_task() -> None:
 @asynchronous
 async def test_a_thread_ends_with_the_handler_that_outlived_its_worker() -> None:
     """Workers come and go in one process without leaving threads behind."""
-    manager = TaskManager(MemoryStore(), shutdown_timeout=0.01)
-    begun, released = threading.Event(), threading.Event()
-
-    @manager.task_handler(Job)
-    def handle(_: OnceTask[Job]) -> None:
-        begun.set()
-        released.wait()
-
-    await manager.create_task(Job("a"))
-    running = asyncio.create_task(manager.run(handle_signals=False))
-    await asyncio.to_thread(begun.wait)
-    manager.stop()
-    manager.stop()
-    await running
-    released.set()
+    world, handler = World(), Held()
+    world.manager.register_task_handler(Job, handler)
+    await world.manager.create_task(Job("a"))
+    running = await world.begin_held(handler)
+    await world.end(running)
+    assert threads("oncetask-handler")
+    handler.released.set()
 
     await until(lambda: not threads("oncetask-handler"))
 
@@ -130,23 +161,15 @@ async def test_a_thread_ends_with_the_handler_that_outlived_its_worker() -> None
 @asynchronous
 async def test_a_run_that_is_cancelled_twice_leaves_no_idle_thread() -> None:
     """The handler ends after its worker, and its thread with it."""
-    world = World()
-    begun, released = threading.Event(), threading.Event()
-
-    @world.manager.task_handler(Job)
-    def handle(_: OnceTask[Job]) -> None:
-        begun.set()
-        released.wait(SOON)
-
+    world, handler = World(), Held()
+    world.manager.register_task_handler(Job, handler)
     await world.manager.create_task(Job("a"))
-    running = world.begin()
-    await world.clock.run_for(0)
-    await until(begun.is_set)
+    running = await world.begin_held(handler)
     running.cancel()
     await world.clock.run_for(0)
     running.cancel()
     await asyncio.wait([running])
-    released.set()
+    handler.released.set()
 
     assert running.cancelled()
     await until(lambda: not threads("oncetask-handler"))

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from oncetask import MemoryStore, OnceTask, Seams, TaskData, TaskEvent, TaskManager, VirtualClock
+from oncetask import MemoryStore, OnceTask, Seams, TaskData, TaskEvent, TaskFilter, TaskManager, VirtualClock
 from oncetask_core.claims import Claim, Slots
+from tests.asynchronous import SOON, until
 from tests.worker.failing import FailingStore
 
 LEASE = 60.0
@@ -102,6 +103,38 @@ class World:
         """Return the names of the events of a task."""
         return [event.name.value for event in self.events if event.task_id == task_id]
 
+    async def sleep(self, _: object) -> None:
+        """Run for an hour: a handler that does not end while anybody looks."""
+        await self.clock.sleep(3600)
+
+    async def sleep_on(self, task: object) -> None:
+        """Sleep, and sleep again when that is cancelled: a handler that does not stop when it is first told to."""
+        try:
+            await self.sleep(task)
+        except asyncio.CancelledError:
+            await self.sleep(task)
+
+    async def cancel_two(self, clean: Callable[..., object], **options: Any) -> None:
+        """Create tasks "a" and "b" of one key and cancel them: their clean-ups wait for each other."""
+        self.manager.register_resource_key_handler(Keyed, lambda tasks: None, cancellation_handler=clean, **options)
+        await self.manager.create_tasks([Keyed("a"), Keyed("b")])
+        await self.manager.cancel_tasks_by_ids(["a", "b"])
+
+    async def begin_asleep(self) -> "asyncio.Task[None]":
+        """Begin to run a task "a" whose handler sleeps; return when it has begun, a second later."""
+        self.manager.register_task_handler(Job, self.sleep)
+        await self.manager.create_task(Job("a"))
+        running = self.begin()
+        await self.clock.run_for(1)
+        return running
+
+    async def begin_held(self, handler: "Held") -> "asyncio.Task[None]":
+        """Begin to run what there is; return when a plain function is held."""
+        running = self.begin()
+        await self.clock.run_for(0)
+        await until(handler.begun.is_set)
+        return running
+
     def begin(self, manager: TaskManager | None = None) -> "asyncio.Task[None]":
         """Begin to run a manager, by default the world's own."""
         return asyncio.create_task((manager or self.manager).run(handle_signals=False))
@@ -113,6 +146,51 @@ class World:
         ended.stop()
         await self.clock.run_for(20)
         await running
+
+
+async def check_a_slot_is_free_again(world: World) -> None:
+    """Fail unless a task that waits for the only slot runs although another, "bad", keeps its lease."""
+
+    @world.manager.task_handler(Job, concurrency=1)
+    async def handle(_: OnceTask[Job]) -> None:
+        pass
+
+    await world.manager.create_task(Job("bad"))
+    await world.manager.create_task(Job("next"))
+    running = world.begin()
+    await world.clock.run_for(5)
+    assert not (await world.task("next")).is_live
+    assert (await world.task("bad")).lease_uid is not None
+
+    await world.end(running)
+
+
+class Held:
+    """A plain function as a handler: it goes on, on its thread, until the test releases it.
+
+    Attributes:
+        begun: Set once it was called.
+        released: Set it to let it end.
+    """
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.released = threading.Event()
+
+    def __call__(self, _: object) -> None:
+        self.begun.set()
+        self.released.wait(SOON)
+
+
+async def until_all_have_ended(manager: TaskManager, *, seconds: float, but: int = 0) -> None:
+    """Wait in real time until no more than `but` tasks are live; whoever runs them is elsewhere, or in the background.
+
+    Raises:
+        TimeoutError: More of them were live all the time.
+    """
+    async with asyncio.timeout(seconds):
+        while await manager.count_tasks(TaskFilter(live=True)) > but:  # noqa: ASYNC110 - the store alone knows
+            await asyncio.sleep(0.05)
 
 
 def threads(name: str) -> list[str]:

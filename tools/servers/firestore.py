@@ -40,7 +40,8 @@ WAYS = (
     "install it with `gcloud components install cloud-firestore-emulator`, and Java 11 or newer",
     "install Google's package `google-cloud-cli-firestore-emulator`, and Java 11 or newer",
 )
-SECONDS = 5
+SECONDS = 30
+"""In which one answers that answers at all, also on a machine with other work."""
 
 
 class FirestoreClient:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tools.commands import ToolError
 from tools.servers.homes import Account, reachable
 
-ASK_SECONDS = 30
+ASK_SECONDS = 120
 
 
 class UnfitError(ToolError):

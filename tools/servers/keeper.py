@@ -17,13 +17,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 WATCH_SECONDS = 0.5
-CRASH_SECONDS = 10
+CRASH_SECONDS = 30
 """After five seconds PostgreSQL itself kills those of its processes that do not end."""
+REMOVE_SECONDS = 15
+"""Processes that a killed server leaves behind end by themselves; what they still write until then is removed, too."""
+PAUSE_SECONDS = 0.05
 
 
 class Kept:
@@ -62,6 +66,9 @@ class Kept:
     def _signal(self, number: int) -> dict[str, Any]:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
+            if number == signal.SIGSTOP:
+                # On a busy machine its threads go on for a while, until each of them has noticed.
+                os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return {"code": self._code()}
 
     def _stop(self, number: int, *, within: float) -> bool:
@@ -94,6 +101,22 @@ def requests(runner: int) -> Iterator[dict[str, Any]]:
             yield request
 
 
+def remove(home: Path) -> None:
+    """Remove a folder in which somebody may still be writing for a moment.
+
+    Raises:
+        OSError: It is still there in the end.
+    """
+    deadline = time.monotonic() + REMOVE_SECONDS
+    while home.exists():
+        try:
+            shutil.rmtree(home)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+
+
 def main() -> None:
     """Serve the runner until it is gone; then leave nothing behind."""
     home, runner = Path(sys.argv[1]), int(sys.argv[2])
@@ -104,8 +127,9 @@ def main() -> None:
             sys.stdout.write(json.dumps(kept.obey(request)) + "\n")
             sys.stdout.flush()
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever ends all processes may say so twice
         kept.end()
-        shutil.rmtree(home)
+        remove(home)
 
 
 if __name__ == "__main__":

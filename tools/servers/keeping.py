@@ -15,7 +15,8 @@ from tools.servers.errors import ServerFailedError
 from tools.servers.homes import Account
 
 PROGRAM = Path(__file__).with_name("keeper.py")
-END_SECONDS = 30
+END_SECONDS = 90
+"""More than the keeper takes for a server that does not end, and for a slow disk."""
 LOG_LINES = 30
 
 
@@ -91,7 +92,7 @@ class Keeper:
             raise ServerFailedError(self._name, f"did not stop within {within} s of {signal.name}", log=self.tail())
 
     def send(self, signal: Signals) -> None:
-        """Send the command a signal, unless it has ended."""
+        """Send the command a signal, unless it has ended; after SIGSTOP it does nothing any more."""
         self._ask({"signal": signal})
 
     def code(self) -> int | None:

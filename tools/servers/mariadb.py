@@ -25,7 +25,8 @@ WAYS = (
     f"set {VARIABLE}=mysql://user:password@host:port/database",
     "install MariaDB 10.6 or newer (Debian's package is `mariadb-server-core`)",
 )
-SECONDS = 5
+SECONDS = 30
+"""In which one answers that answers at all, also on a machine with other work."""
 DATABASE = "oncetask"
 SOCKET = "socket"
 FIRST = f"create database {DATABASE};\ncreate database mysql;\nuse mysql;\nset @auth_root_socket=null;\n"

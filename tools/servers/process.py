@@ -10,7 +10,7 @@ from tools.servers.errors import ServerFailedError
 from tools.servers.keeping import Keeper
 from tools.servers.ports import free_ports
 
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 60
 POLL_SECONDS = 0.02
 PORTS = 5

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from oncetask_conformance.factories import HOUR, RETRIED, a_claim, a_generator, a_new_task
-from oncetask_conformance.running import on_both_clocks
+from oncetask_conformance.harness import REPEATS_AT_ONCE
+from oncetask_conformance.running import needs, on_both_clocks
 from oncetask_conformance.suite.deciding import a_cancel
 from oncetask_conformance.suite.ticking import daily
 from oncetask_conformance.world import World
@@ -145,6 +146,7 @@ class RacingTests:
         assert outcome in ((1, Verdict.CHANGED), (0, Verdict.APPLIED))
         assert ((await world.raw("a")).lease_uid is None) == (answer.verdict is Verdict.APPLIED)
 
+    @needs(REPEATS_AT_ONCE)
     async def test_one_of_many_repeated_claims_takes_the_tasks(self, world: World) -> None:
         """The same claim, sent many times at once, holds one set of tasks."""
         await world.add(*(a_new_task(f"task {number}") for number in range(20)))

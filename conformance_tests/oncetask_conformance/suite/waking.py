@@ -9,19 +9,18 @@ from oncetask_conformance.factories import a_new_task
 from oncetask_conformance.running import on_both_clocks
 from oncetask_conformance.states import State, reach
 from oncetask_conformance.world import World
-from oncetask_core.decisions import cancel, reschedule, reset
+from oncetask_core.decisions import KindRules, Released, cancel, conclude, reschedule, reset
+from oncetask_core.errors import StoreUnavailableError
 from oncetask_core.store import WakeUps
 from oncetask_core.task import OnceTask, StoreNow
 from oncetask_core.transition import Atom, Transition, Verdict
 
-_REAL_PATIENCE, _PATIENCE = 20.0, 0.2
-"""Seconds: for news between processes, and for those within one, where the clock is injected."""
-
-
+AGAIN_SECONDS = 0.1
 DEEDS: Mapping[str, tuple[State, Callable[[OnceTask[object]], Transition | None]]] = {
     "cancel": (State.WAITING, lambda task: cancel(task, has_cleanup=True)),
     "reset": (State.FAILED, lambda task: reset(task, run_uid="second run")),
     "reschedule": (State.WAITING, lambda task: reschedule(task, StoreNow())),
+    "release": (State.LEASED, lambda task: conclude(task, Released(), KindRules(), chance=0.0)),
 }
 """From which state, and what is decided."""
 
@@ -94,7 +93,13 @@ def _listener(world: World) -> WakeUps:
 
 
 async def _noticed(world: World) -> None:
-    """Return once the world's store has noticed something."""
+    """Return once the world's store has noticed something; a connection that breaks is made anew, as workers do."""
     listener = _listener(world)
-    async with asyncio.timeout(_REAL_PATIENCE if world.clock is None else _PATIENCE):
-        await listener.changed()
+    async with asyncio.timeout(world.patience):
+        while True:
+            try:
+                await listener.changed()
+            except StoreUnavailableError:
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return
