@@ -3,12 +3,13 @@
 import asyncio
 import random
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from oncetask_core import decisions
 from oncetask_core.decisions import KindRules, Report, cancel, conclude, deletion, reschedule, reset
-from oncetask_core.errors import StoreUnavailableError
+from oncetask_core.errors import StoreError, StoreUnavailableError
 from oncetask_core.query import MAX_PAGE, TaskFilter, TaskOrder, TaskQuery
 from oncetask_core.store import TaskStore
 from oncetask_core.task import OnceTask
@@ -20,30 +21,41 @@ Task = OnceTask[object]
 
 MOMENT = 0.001
 """Seconds after which somebody who found another one in the way comes back."""
+DONE = {Verdict.APPLIED, Verdict.ALREADY, Verdict.CHANGED}
+"""What a report is answered that was written, or that is decided again."""
 
 
-async def report(
-    store: TaskStore, reports: Iterable[tuple[Task, Report]], rules: KindRules, *, may_be_late: bool = False
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the end of a run was not written."""
+
+    task_id: str
+    verdict: Verdict
+    error: StoreError | None
+
+    def __str__(self) -> str:
+        return f"{self.task_id}: {self.verdict} {self.error or ''}".rstrip()
+
+
+async def report(store: TaskStore, reports: Iterable[tuple[Task, Report]], rules: KindRules) -> list[Refusal]:
     """Report the ends of runs, deciding again where a task has changed; return what was refused.
 
     Args:
         store: The store.
         reports: Tasks as they are known, and what became of their runs.
         rules: Those of the kind.
-        may_be_late: Whether the lease may have been lost.
     """
-    refused: list[str] = []
+    refused: list[Refusal] = []
     left = list(reports)
     while left:
         answers = await _applied(store, [Atom((conclude(task, one, rules, chance=0.0),)) for task, one in left])
-        expected = {Verdict.APPLIED, Verdict.ALREADY, Verdict.CHANGED} | (
-            {Verdict.LEASE_LOST} if may_be_late else set()
-        )
-        refused += [f"{one.verdict} {one.error or ''}" for one in answers if one.verdict not in expected]
+        told = list(zip(answers, left, strict=True))
+        refused += [
+            Refusal(task.id, answer.verdict, answer.error) for answer, (task, _) in told if answer.verdict not in DONE
+        ]
         left = [
             (answer.task, one)
-            for answer, (_, one) in zip(answers, left, strict=True)
+            for answer, (_, one) in told
             if answer.verdict is Verdict.CHANGED and answer.task is not None
         ]
     return refused

@@ -92,8 +92,9 @@ async def _turn(store: TaskStore, lease_uid: str, lines: list[str], *, variant: 
     start = time.monotonic()
     await asyncio.sleep(LONG_HOLD_SECONDS if "long hold" in variant else HOLD_SECONDS)
     end = time.monotonic()
-    lines.extend(f"{key} {start!r} {end!r}" for key in {task.resource_key for task in claimed.tasks})
-    lines += await report(store, [(task, Snoozed(timedelta(0))) for task in claimed.tasks], KindRules())
+    lines.extend(f"held {key} {start!r} {end!r}" for key in {task.resource_key for task in claimed.tasks})
+    refused = await report(store, [(task, Snoozed(timedelta(0))) for task in claimed.tasks], KindRules())
+    lines += [f"refused {one}" for one in refused]
 
 
 async def _administer(store: TaskStore) -> None:
