@@ -1,6 +1,5 @@
 """Applying atoms: those of one task each go together, the others one by one."""
 
-import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -16,7 +15,7 @@ from oncetask_sql.inserted import answers_of, distinct
 from oncetask_sql.keys import Key, keys_of, keys_touched
 from oncetask_sql.postgresql import inserting, seating
 from oncetask_sql.postgresql.arrays import texts
-from oncetask_sql.postgresql.failures import LOCKED, ROW_ERRORS
+from oncetask_sql.postgresql.failures import ROW_ERRORS, unless_locked
 from oncetask_sql.postgresql.session import COMMIT, Session, Statement
 from oncetask_sql.postgresql.writes import statement
 from oncetask_sql.wording import Wording
@@ -121,10 +120,7 @@ class Writer:
 
 async def _tried(attempt: Attempt[T]) -> T:
     """Return what an attempt returns that no lock stopped: the first one waits for rows, the others go on without."""
-    for number in range(_TRIES - 1):
-        with contextlib.suppress(*LOCKED):
-            return await attempt(waits=number == 0)
-    return await attempt(waits=False)
+    return await unless_locked(lambda number: attempt(waits=number == 0), tries=_TRIES)
 
 
 def _singly(atom: Atom) -> list[tuple[Write, Form]]:

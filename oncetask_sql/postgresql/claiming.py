@@ -1,6 +1,5 @@
 """Claiming: one statement takes the heads, a second one their groups; nobody waits for anybody's rows."""
 
-import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,7 +12,7 @@ from oncetask_sql.codec import SELECTED, Row, Task, UnreadableRowError, decode_a
 from oncetask_sql.grants import in_order, is_head
 from oncetask_sql.keys import Key
 from oncetask_sql.postgresql.arrays import numbers, texts
-from oncetask_sql.postgresql.failures import LOCKED
+from oncetask_sql.postgresql.failures import unless_locked
 from oncetask_sql.postgresql.seating import seat_keys
 from oncetask_sql.postgresql.session import COMMIT, Session, Statement
 from oncetask_sql.schema import CLAIMABLE, LIVE, LOW, READY, SUSPECT, WAITING_FOR_SEAT
@@ -159,10 +158,7 @@ class _Asking:
 
     async def _in_turn(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run a transaction behind earlier requests of the same claim: the only locks that it waits for are theirs."""
-        for _ in range(_TRIES - 1):
-            with contextlib.suppress(*LOCKED):
-                return await self._session.transaction(statements)
-        return await self._session.transaction(statements)
+        return await unless_locked(lambda _: self._session.transaction(statements), tries=_TRIES)
 
     def _statement(self, sql: str) -> Statement:
         asked, free = self._asked, self._free()

@@ -1,6 +1,8 @@
-"""From the driver's errors to ours; each says what is wrong and what to do."""
+"""From the driver's errors to ours; each says what is wrong and what to do. Locks alone are met by another attempt."""
 
-from typing import Final
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -31,6 +33,21 @@ _WAYS_OUT: Final = {
     "57014": "The statement took longer than statement_timeout in the URL.",
 }
 _NO_TABLE: Final = ("42P01", "3F000", "42703")
+
+T = TypeVar("T")
+
+
+async def unless_locked(attempt: Callable[[int], Awaitable[T]], *, tries: int) -> T:
+    """Return what the first attempt returns that no lock of others stops.
+
+    Args:
+        attempt: Writes something in one transaction; it is told how many attempts there were before.
+        tries: How many there are at most; what stops the last one is raised.
+    """
+    for number in range(tries - 1):
+        with contextlib.suppress(*LOCKED):
+            return await attempt(number)
+    return await attempt(tries - 1)
 
 
 def store_error(error: Exception, address: str) -> StoreError:
