@@ -1,7 +1,7 @@
 """Tests marked `alone` run while no other test does, also in a parallel session.
 
-They measure time or load every core. All other tests hold a lock that they share; such a test waits until it
-has that lock for itself. Who waits holds the gate, so that no newcomer overtakes it.
+They measure time, load every core, or change what a whole server does. All other tests hold a lock that they share;
+such a test waits until it has that lock for itself. Who waits holds the gate, so that no newcomer overtakes it.
 """
 
 import fcntl

@@ -94,6 +94,7 @@ async def test_whoever_is_cancelled_leaves_no_transaction_in_the_middle(place: P
     assert len(rest.tasks) + len(held.held) == 50
 
 
+@pytest.mark.alone  # what MariaDB prefers it prefers for everybody
 @pytest.mark.parametrize(("place", "setting"), PREFERENCES, indirect=["place"])
 @asynchronous
 async def test_two_workers_share_tasks_whatever_the_server_prefers(setting: str, place: Place) -> None:
