@@ -95,15 +95,18 @@ async def test_work_goes_on_soon_after_an_outage() -> None:
 async def test_a_worker_starts_when_the_store_comes_up() -> None:
     """A store that is down at the start is waited for."""
     world = World()
-    world.manager.register_task_handler(Job, lambda task: "late")
+
+    @world.manager.task_handler(Job)
+    async def handle(_: OnceTask[Job]) -> str:
+        return "late"
+
     await world.manager.create_task(Job("a"))
     world.store.down("now", "open", times=4)
 
     async with world.manager.running():
         await world.clock.run_for(60)
-        result = await asyncio.wait_for(world.manager.wait("a"), 5)
 
-    assert result == "late"
+    assert (await world.task("a")).result == '"late"'
 
 
 @asynchronous
