@@ -39,13 +39,20 @@ def check_defect(scenario: Scenario, plant: Plant = nullcontext, *, store: type[
 
 
 def _run(scenario: Scenario, store: type[SpecStore], plant: AbstractContextManager[object], *, within: float) -> None:
-    async def run() -> None:
-        world = World.on(store)
-        with plant:
-            async with asyncio.timeout(within):
-                await scenario(world)
+    """Run the scenario for so long at most. Its block around a worker would wait for the end of that in virtual time.
 
-    asyncio.run(run())
+    So it is not cancelled alone: the event loop is taken down around both.
+    """
+
+    async def run() -> None:
+        running = asyncio.create_task(scenario(World.on(store)))
+        await asyncio.wait([running], timeout=within)
+        if not running.done():
+            raise TimeoutError
+        await running
+
+    with plant:
+        asyncio.run(run())
 
 
 @contextmanager
