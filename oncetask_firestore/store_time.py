@@ -25,22 +25,19 @@ TRUSTED: Final = timedelta(minutes=1)
 
 
 READINGS: Final = 5
-"""How often a clock is read at most; a thread is hardly ever interrupted in so many of them."""
-INTERRUPTED: Final = 0.001
-"""After more seconds than that a reading was interrupted."""
+"""How often a clock is read; a thread is hardly ever interrupted in so many of them."""
 
 
 def _at_one_moment(host: Clock) -> tuple[datetime, float]:
     """Return what a clock and its steady seconds say at one moment.
 
-    Who is interrupted between the two would be behind all others by that time.
+    Who is interrupted between the two would be behind all others by that time, however short it is: the quickest
+    reading counts.
     """
     readings = []
     for _ in range(READINGS):
         before, now, after = host.monotonic(), host.now(), host.monotonic()
         readings.append((after - before, now, after))
-        if after - before < INTERRUPTED:
-            break
     _, now, at = min(readings)
     return now, at
 
