@@ -236,7 +236,8 @@ async def test_what_a_silent_one_leaves_alone_is_taken() -> None:
         await meet(one, other)
         ids: set[str] = set()
         for turn in range(60):
-            await other._fleet.look(other._loops.here())  # it is there for as long as this takes
+            for store in (one, other):  # they know each other for as long as this takes
+                await store._fleet.look(store._loops.here())
             ids |= await ids_taken(one, f"{turn}", 60)
 
         assert one._fleet.size == 2
