@@ -16,14 +16,16 @@ from oncetask_core.query import TaskOrder, TaskQuery
 from oncetask_core.task import NewTask, OnceTask
 from oncetask_core.transition import Atom, Verdict
 from oncetask_firestore import FirestoreStore
-from tests.asynchronous import asynchronous
-from tests.firestore.world import Faults, documents, looking, needs_server, new_project, opened
+from tests.asynchronous import SOON, asynchronous
+from tests.firestore.world import Faults, documents, freeze, looking, needs_server, new_project, opened
 from tests.worker.world import until_all_have_ended
 
 pytestmark = needs_server
 
 BUSY = int(os.environ.get("ONCETASK_BUSY", "600"))
 """How many due tasks of one busy key lie ahead of all others."""
+MOST_TURNS = 5000
+"""How often an instance claims at most in a race; where nothing is left to it, most claims find nothing."""
 EARLIER = datetime(2020, 1, 1, tzinfo=UTC)
 RULES = KindRules()
 
@@ -77,6 +79,7 @@ async def test_many_tasks_of_a_busy_key_delay_nobody(faults: Faults) -> None:
 async def test_what_comes_while_many_wait_for_their_key_is_claimed_at_once() -> None:
     """They were read a moment ago, and are not read again."""
     async with opened(new_project()) as store:
+        freeze(store)
         await store.insert([new(f"busy {number:04}", "busy", wait_until=EARLIER) for number in range(150)])
         assert len(await taken(store, "holder", 200)) == 1
         await store.insert([new("free"), new("keyed", "key")])
@@ -88,8 +91,11 @@ async def test_what_comes_while_many_wait_for_their_key_is_claimed_at_once() -> 
 
 
 @asynchronous
-async def test_tasks_without_a_key_cost_one_read_and_two_writes(faults: Faults) -> None:
+async def test_tasks_without_a_key_cost_one_read_and_two_writes(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Amortised, when many are due: what was read is claimed, and what was claimed is settled without another look."""
+    monkeypatch.setattr("oncetask_firestore.fleet.REFRESH_SECONDS", 3 * SOON)  # however slow the machine is
     async with opened(new_project()) as store:
         await store.insert([new(f"{number:04}") for number in range(400)])
         faults.calls.clear()
@@ -102,7 +108,7 @@ async def test_tasks_without_a_key_cost_one_read_and_two_writes(faults: Faults) 
         names = [write.update.name for name, request in faults.calls if name == "Commit" for write in request.writes]
         assert done == 400
         assert sum("/onceTasks/" in name for name in names) == 2 * done
-        assert sum("/onceTaskWorkers/" in name for name in names) == 1, "who claims is written once in five seconds"
+        assert sum("/onceTaskWorkers/" in name for name in names) == 1, "who claims is written once in a while"
         assert calls["BatchGetDocuments"] == 0
         assert calls["Commit"] <= 2 * done / 50 + 2
 
@@ -178,7 +184,7 @@ async def test_racing_instances_never_share_a_key() -> None:
 
     async def drain(name: int) -> None:
         async with opened(project) as one:
-            for turn in range(200):
+            for turn in range(MOST_TURNS):
                 tasks = await taken(one, f"{name}.{turn}", 2)
                 for task in tasks:
                     overlaps.extend([task.id] if task.resource_key in running else [])

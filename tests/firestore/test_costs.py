@@ -8,9 +8,9 @@ from oncetask_core.task import OnceTask
 from oncetask_core.transition import Verdict
 from oncetask_firestore import FirestoreStore
 from oncetask_firestore.usage import Usage
-from tests.asynchronous import asynchronous
+from tests.asynchronous import SOON, asynchronous
 from tests.firestore.test_claiming import EARLIER, new, settled, taken
-from tests.firestore.world import needs_server, new_project, opened
+from tests.firestore.world import freeze, needs_server, new_project, opened
 
 pytestmark = needs_server
 
@@ -49,10 +49,13 @@ async def settle(store: FirestoreStore, tasks: Sequence[OnceTask[object]]) -> in
     ids=["keyless", "keyed", "keyed beside Go"],
 )
 @asynchronous
-async def test_what_a_task_costs(*, keys: int, shared_with_go: bool, reads: float, writes: int) -> None:
+async def test_what_a_task_costs(
+    *, keys: int, shared_with_go: bool, reads: float, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Amortised: each document is read and written so many times at most, and nothing is refused."""
+    monkeypatch.setattr("oncetask_firestore.fleet.REFRESH_SECONDS", 3 * SOON)  # however slow the machine is
     async with opened(new_project(), shared_with_go=shared_with_go) as store:
-        store._memory._monotonic = lambda: 0.0  # however slow the machine is, nothing grows old
+        freeze(store)
         names = [(f"{number:04}", f"key {number % keys}" if keys else None) for number in range(TASKS)]
         await store.insert([new(*name, wait_until=EARLIER) for name in names])
         usage = await drained(store)

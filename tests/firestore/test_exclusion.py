@@ -8,7 +8,7 @@ import pytest
 from oncetask_core.transition import Verdict
 from tests.asynchronous import asynchronous
 from tests.firestore.broken import take_any_head, take_no_lock
-from tests.firestore.test_claiming import new, settled, taken
+from tests.firestore.test_claiming import MOST_TURNS, new, settled, taken
 from tests.firestore.world import needs_server, new_project, opened
 
 pytestmark = needs_server
@@ -26,7 +26,7 @@ async def race() -> tuple[int, Counter[str]]:
 
     async def drain(name: int) -> None:
         async with opened(project) as one:
-            for turn in range(TASKS):
+            for turn in range(MOST_TURNS):
                 tasks = await taken(one, f"{name}.{turn}", 2)
                 for task in tasks:
                     overlaps.extend([task.id] if task.resource_key in running else [])

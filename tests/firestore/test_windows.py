@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from oncetask_firestore import FirestoreStore, messages
+from oncetask_firestore import messages
 from oncetask_firestore.candidates import Candidates, Unit
 from oncetask_firestore.database import Raw
 from oncetask_firestore.memory import MOST_BYTES, MOST_PAGE, NEXT_DUE_SECONDS, WINDOW_SECONDS, Memory
 from tests.asynchronous import asynchronous
 from tests.firestore.test_claiming import EARLIER, new, project_of, settled, taken
-from tests.firestore.world import Faults, needs_server, new_project, opened
+from tests.firestore.world import Faults, freeze, needs_server, new_project, opened
 
 
 def pages(faults: Faults) -> int:
@@ -19,11 +19,6 @@ def pages(faults: Faults) -> int:
     asked = [request.structured_query for name, request in faults.calls if name == "RunQuery"]
     orders = [[order.field.field_path for order in query.order_by] for query in asked if query.limit.value >= 100]
     return orders.count(["waitUntil"])
-
-
-def freeze(store: FirestoreStore) -> None:
-    """Let nothing that was read grow old, however slow the machine is."""
-    store._memory._monotonic = lambda: 0.0
 
 
 @needs_server
