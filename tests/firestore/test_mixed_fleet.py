@@ -29,7 +29,9 @@ AT_LEAST = 20
 """How many tasks each side completes."""
 AHEAD = 60
 """After how many of ours a task of ours without a key waits until Go has its share."""
-LEASE = timedelta(hours=2)
+ENOUGH = 240.0
+"""Seconds, within which no lease ends in virtual time."""
+LEASE = timedelta(hours=6)
 POLL = timedelta(seconds=20)
 WORK_SECONDS = {"we": 0.005, "Go": 0.03}
 TICK_SECONDS = 0.01
@@ -103,7 +105,7 @@ async def drain(fleet: Fleet, project: str, *, tasks: int = TASKS) -> None:
         await store.insert([new_task(f"w{number}", key) for number, key in enumerate(named)])
         others = [fleet.pass_time(), GoWorker(statements, fleet.clock).run(Kind(KIND, handle_in_go, lease=LEASE))]
         running = [asyncio.create_task(other) for other in others]
-        async with asyncio.timeout(60), manager.running():
+        async with asyncio.timeout(ENOUGH), manager.running():
             while not (fleet.caught and fleet.caught.is_set()) and await manager.count_tasks(TaskFilter(live=True)):
                 assert not any(task.done() for task in running)
                 await asyncio.sleep(0.05)  # the store alone knows

@@ -24,9 +24,10 @@ from tests.worker.world import until_all_have_ended
 
 pytestmark = needs_server
 
-ENOUGH = 40.0
+LEASE = 900.0
+ENOUGH = 240.0
 """Seconds: less than a lease, so that what ends sooner has not waited for its end."""
-ASKED = 15.0
+ASKED = 120.0
 """Seconds: less than a third of a lease. After a repeated claim it is asked at once what its lease holds."""
 SLOTS = 5
 EARLIER = datetime(2020, 1, 1, tzinfo=UTC)
@@ -77,7 +78,7 @@ async def test_what_the_first_request_took_is_given_back_by_the_next_renewal(
         both = Elsewhere(store, other)
         manager = TaskManager(both, poll_interval=0.1)
 
-        @manager.task_handler("kind", concurrency=SLOTS)
+        @manager.task_handler("kind", concurrency=SLOTS, lease_duration=LEASE)
         async def handle(task: OnceTask[object]) -> None:
             runs[task.id] += 1
             await gate.wait()
