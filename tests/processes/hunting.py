@@ -12,13 +12,14 @@ from pathlib import Path
 
 from examples.index_files.ledger import Entry, Ledger
 from oncetask import OnceTask
-from tests.processes.worker import LEASE_SECONDS, STARTED
+from tests.processes.worker import CUT, LEASE_SECONDS, STARTED
 
 ENOUGH = 60.0
 LOOK_SECONDS = 0.005
 LOOKED_SECONDS = 1.0
 """After which all that was created may have been done before anybody was caught doing it: then more is created."""
 STOPPED_SECONDS = 2 * LEASE_SECONDS
+OVER = ("end", CUT)
 Create = Callable[[], Awaitable[None]]
 
 
@@ -113,7 +114,7 @@ def unfinished(entries: Iterable[Entry]) -> Sequence[Entry]:
     for entry in entries:
         if entry.event == "start":
             running[entry.pid, entry.task, entry.lease] = entry
-        elif entry.event == "end":
+        elif entry.event in OVER:
             running.pop((entry.pid, entry.task, entry.lease), None)
     return list(running.values())
 
@@ -121,7 +122,7 @@ def unfinished(entries: Iterable[Entry]) -> Sequence[Entry]:
 def overlaps(tasks: Iterable[OnceTask[object]], entries: Sequence[Entry], workers: Workers) -> list[str]:
     """Return the keys of which two handlers ran at once; a process that was stopped could not end its own in time."""
     key_of = {task.id: task.resource_key for task in tasks}
-    ends = {(entry.pid, entry.task, entry.lease): entry.at for entry in entries if entry.event == "end"}
+    ends = {(entry.pid, entry.task, entry.lease): entry.at for entry in entries if entry.event in OVER}
     runs: dict[str, list[tuple[float, float]]] = {}
     for entry in entries:
         key = key_of[entry.task]

@@ -17,15 +17,21 @@ LEASE_SECONDS = 1.5
 HANDLER_SECONDS = 0.05
 STARTED = "started"
 """What a worker says when a signal ends it in order."""
+CUT = "cut"
+"""What a handler notes in place of its end that is stopped before: its worker could not renew the lease in time."""
 
 
-def manager_on(url: str, ledger: Ledger) -> TaskManager:
+def manager_on(url: str, ledger: Ledger, *, lease_seconds: float = LEASE_SECONDS) -> TaskManager:
     """Return a manager whose handlers note when they begin and end, and which notes what the store accepted."""
     manager = TaskManager(url, poll_interval=0.2)
 
     async def handle(task: Any) -> str:
         ledger.note("start", task)
-        await asyncio.sleep(HANDLER_SECONDS)
+        try:
+            await asyncio.sleep(HANDLER_SECONDS)
+        except asyncio.CancelledError:
+            ledger.note(CUT, task)
+            raise
         ledger.note("end", task)
         return str(task.lease_uid)
 
@@ -34,7 +40,7 @@ def manager_on(url: str, ledger: Ledger) -> TaskManager:
             ledger.note("accepted" if event.name is EventName.COMPLETED else event.name.value, event.task)
 
     for kind in (Job, Keyed):
-        manager.register_task_handler(kind, handle, concurrency=4, lease_duration=LEASE_SECONDS, max_crashes=0)
+        manager.register_task_handler(kind, handle, concurrency=4, lease_duration=lease_seconds, max_crashes=0)
     manager.on_event(note)
     manager.on_start(_say_started)
     return manager
