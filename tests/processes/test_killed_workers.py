@@ -137,7 +137,7 @@ def test_the_outcome_of_a_process_that_was_stopped_past_its_lease_is_refused(url
     ledger = Ledger(tmp_path / "ledger.db")
 
     async def scenario() -> Sequence[OnceTask[object]]:
-        manager = manager_on(url, ledger)
+        manager = manager_on(url, ledger, lease_seconds=ENOUGH)
         await manager.create_tasks([Keyed("a"), Keyed("b")])
         async with holding(url) as holder:
             assert holder.stdin is not None
