@@ -25,9 +25,12 @@ STORES = [
 
 @pytest.fixture(params=STORES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return the URL of an empty place, on each store that processes share or on the one that a test names."""
+    """Return the URL of an empty place, on each store that processes share or on the one that a test names.
+
+    No commit waits for a disk: what is killed here are processes, and a disk may take longer than a short lease.
+    """
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'tasks.db'}"
+        yield f"sqlite:///{tmp_path / 'tasks.db'}?synchronous=normal"
     elif request.param == "firestore":
         yield f"firestore://{firestore.new_project()}"
     else:
