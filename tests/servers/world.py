@@ -1,11 +1,14 @@
 """What tests that hold for each server know of it: a place of the test's own, and what happens around its store."""
 
+import asyncio
+import itertools
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
 from oncetask_core.clock import Clock
 from oncetask_core.query import TaskFilter
+from oncetask_core.task import OnceTask
 from oncetask_core.transition import Verdict
 from oncetask_sql.mariadb import MariadbStore
 from oncetask_sql.postgresql import PostgresqlStore
@@ -13,6 +16,9 @@ from tests.servers.cutting import Decide
 from tests.sql.world import a_claim, settlement
 
 ServerStore = PostgresqlStore | MariadbStore
+
+ENOUGH = 60.0
+"""Seconds in which everything is drained."""
 
 
 class Place(Protocol):
@@ -103,12 +109,27 @@ def rows(place: Place, columns: str) -> list[tuple[Any, ...]]:
 
 
 async def drained(store: ServerStore, name: str, *, group: int = 1) -> list[str]:
-    """Claim and settle until nothing is left; return what was settled."""
+    """Claim and settle until nothing is left; return what was settled.
+
+    Raises:
+        TimeoutError: Tasks are left.
+    """
     settled: list[str] = []
-    for number in range(1000):
-        tasks = (await store.claim(a_claim(f"{name} {number}", limit=3, group=group))).tasks
-        answers = await store.apply([settlement(task) for task in tasks])
-        settled += [task.id for task, answer in zip(tasks, answers, strict=True) if answer.verdict is Verdict.APPLIED]
-        if not tasks and not await store.count(TaskFilter(live=True)):
-            return settled
-    raise AssertionError("tasks are left")
+    async with asyncio.timeout(ENOUGH):
+        for number in itertools.count():
+            tasks = (await store.claim(a_claim(f"{name} {number}", limit=3, group=group))).tasks
+            settled += await settled_of(store, tasks)
+            if not tasks and not await store.count(TaskFilter(live=True)):
+                break
+    return settled
+
+
+async def settled_of(store: ServerStore, tasks: Sequence[OnceTask[object]]) -> list[str]:
+    """Settle tasks, once more those whose rows somebody had locked for a moment; return what was settled."""
+    settled: list[str] = []
+    left = list(tasks)
+    while left:
+        answers = await store.apply([settlement(task) for task in left])
+        settled += [task.id for task, answer in zip(left, answers, strict=True) if answer.verdict is Verdict.APPLIED]
+        left = [one.task for one in answers if one.verdict is Verdict.CHANGED and one.task is not None]
+    return settled
