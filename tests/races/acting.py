@@ -80,22 +80,25 @@ async def expire(store: TaskStore, rules: KindRules) -> None:
     await store.apply([Atom((decisions.expire(task, rules, at=at, chance=0.0),)) for task in page.tasks])
 
 
-async def administer(store: TaskStore, chance: random.Random) -> set[str]:
-    """Cancel, reset, move or delete a few tasks; return what was deleted, which nobody held.
+async def administer(store: TaskStore, chance: random.Random, deleted: set[str]) -> None:
+    """Cancel, reset, move or delete a few tasks.
+
+    Args:
+        store: The store.
+        chance: What is done to which.
+        deleted: The ids of what is deleted are added, also where somebody is in the way of the next task.
 
     Raises:
         StoreUnavailableError: Somebody was in the way.
     """
     where = TaskFilter(live=chance.random() < 0.8)
     page = await store.find(TaskQuery(where=where, order=chance.choice(list(TaskOrder)), limit=20))
-    deleted: set[str] = set()
     for task in chance.sample(list(page.tasks), min(len(page), 3)):
         if task.lease_uid is None and chance.random() < 0.3:
             (verdict,) = await store.delete([deletion(task)])
-            deleted |= {task.id} if verdict is Verdict.APPLIED else set()
+            deleted.update([task.id] if verdict is Verdict.APPLIED else [])
         elif (decided := _decided(task, chance)) is not None:
             await store.apply([Atom((decided,))])
-    return deleted
 
 
 def _decided(task: Task, chance: random.Random) -> Transition | None:

@@ -32,7 +32,7 @@ class DeferredClaims:
         return await self._store.claim(claim)
 
     def _claim(self, claim: Claim) -> None:
-        connection = sqlite3.connect(self._path, timeout=5, isolation_level=None)
+        connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
         connection.execute("BEGIN DEFERRED")
         free = connection.execute(
             "SELECT id FROM oncetask_task WHERE head_key IS NOT NULL AND lease_uid IS NULL LIMIT 1"

@@ -210,7 +210,7 @@ class Bustle:
         await asyncio.sleep(chance.uniform(0, 1) * SHORT.total_seconds())
 
     async def _administer(self, store: TaskStore, chance: random.Random) -> None:
-        self.deleted |= await administer(store, chance)
+        await administer(store, chance, self.deleted)
         await asyncio.sleep(0.01)
 
     async def _tidy(self, store: TaskStore, chance: random.Random) -> None:
