@@ -27,7 +27,9 @@ _UNNOTICED: Final = re.compile(
 )
 """Statements that neither change what others see, nor depend on what others do in these scenes."""
 _PATIENCE: Final = re.compile(r"SELECT set_config\('lock_timeout'")
-_WAITS: Final = "SELECT cardinality(pg_blocking_pids(%(pid)s::int)) > 0"
+_WAITS: Final = """SELECT EXISTS (SELECT 1 FROM pg_stat_activity
+    WHERE pid = ANY (pg_blocking_pids(%(pid)s::int)) AND backend_type = 'client backend')"""
+"""Whether it waits for somebody: the server's own maintenance holds up a statement, too, and gives way by itself."""
 _WAITS_WITH_STRIPE: Final = """SELECT bool_or(granted AND locktype = 'advisory' AND classid = %(space)s)
     AND bool_or(NOT granted AND locktype <> 'advisory') FROM pg_locks WHERE pid = %(pid)s"""
 
