@@ -84,7 +84,7 @@ def test_a_worker_that_is_killed_at_its_commit_leaves_both_or_nothing(dies: str,
     balances = place.run("SELECT balance FROM accounts WHERE number < 3 ORDER BY number")
     numbers = place.run("SELECT number FROM ledger")
     (task,) = manager.list_tasks().tasks
-    with a_worker(place):
+    with a_worker(place, "never"):
         deadline = time.monotonic() + ENOUGH
         while manager.count_tasks(TaskFilter(live=True)) and time.monotonic() < deadline:
             time.sleep(0.05)

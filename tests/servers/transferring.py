@@ -1,7 +1,7 @@
 """A worker process that moves money in its handlers' own transactions.
 
-`python -m tests.servers.transferring STORE_URL ALCHEMY_URL [before|after]`: the last lets the process kill itself, just
-before its first commit or just behind it.
+`python -m tests.servers.transferring STORE_URL ALCHEMY_URL [before|after|never]`: the last lets the process kill
+itself, just before its first commit or just behind it, or not at all; then leases outlast a machine that stands still.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from oncetask import ExponentialBackoffPolicy, OnceTask, TaskContext, TaskData, TaskManager
 
 LEASE_SECONDS = 2.0
+LONGER_SECONDS = 6.0
+"""Of leases where it is counted how often a task is claimed."""
 ADD = text("UPDATE accounts SET balance = balance + :amount WHERE number = :account")
 NOTE = text("INSERT INTO ledger VALUES (:number)")
 
@@ -40,8 +42,9 @@ def make_manager(store: str, database: str, dies: str = "") -> TaskManager:
     manager = TaskManager(store, poll_interval=0.2, shutdown_timeout=1)
     engine = create_async_engine(database)
     patient = ExponentialBackoffPolicy(max_attempts=20, base_delay=0.05)
+    lease = LONGER_SECONDS if dies else LEASE_SECONDS
 
-    @manager.task_handler(Transfer, concurrency=8, lease_duration=LEASE_SECONDS, max_crashes=0, retry_policy=patient)
+    @manager.task_handler(Transfer, concurrency=8, lease_duration=lease, max_crashes=0, retry_policy=patient)
     async def transfer(task: OnceTask[Transfer], context: TaskContext[Transfer]) -> None:
         data = task.data
         async with engine.begin() as connection:
