@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from examples.index_files.ledger import Entry, Ledger
 from oncetask import OnceTask
@@ -20,7 +21,13 @@ LOOKED_SECONDS = 1.0
 """After which all that was created may have been done before anybody was caught doing it: then more is created."""
 STOPPED_SECONDS = 2 * LEASE_SECONDS
 OVER = ("end", CUT)
-Create = Callable[[], Awaitable[None]]
+
+
+class Create(Protocol):
+    """Creates tasks."""
+
+    async def __call__(self, *, again: bool) -> None:
+        """Create some; `again` only where all that was created has been done."""
 
 
 class Workers:
@@ -82,13 +89,14 @@ class Workers:
 
     async def _one_that_runs(self, create: Create) -> "subprocess.Popen[bytes]":
         async with asyncio.timeout(ENOUGH):
+            await create(again=False)
             while True:
-                await create()
                 until = time.monotonic() + LOOKED_SECONDS
                 while time.monotonic() < until:
                     for pid in {entry.pid for entry in unfinished(self._ledger.entries())} & self._processes.keys():
                         return self._processes[pid]
                     await asyncio.sleep(LOOK_SECONDS)
+                await create(again=True)
 
 
 def _code(process: "subprocess.Popen[bytes]") -> int:
