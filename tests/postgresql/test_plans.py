@@ -176,12 +176,11 @@ async def test_plans_that_were_made_for_empty_tables_are_replaced(
 
 async def prepared(session: Session) -> list[Plan]:
     """Return the plans that a session keeps for claims."""
-    names = await session.rows("SELECT name FROM pg_prepared_statements WHERE statement LIKE 'UPDATE%%'", {})
     found = await session.rows(
-        "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE statement LIKE 'UPDATE%%'", {}
+        "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements WHERE statement LIKE 'UPDATE%%'", {}
     )
     plans: list[Plan] = []
-    for (name,), (number,) in zip(names, found, strict=True):
+    for name, number in found:
         given = ", ".join(["NULL"] * number)
         ((plan,),) = await session.rows(f'EXPLAIN (FORMAT JSON) EXECUTE "{name}" ({given})', {})
         plans.append(plan_of(name, plan))
