@@ -58,7 +58,7 @@ class Seen:
         async def handle(task: OnceTask[Job]) -> None:
             self.runs[task.id] += 1
             self.began.set()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # so that a pause meets runs in their middle
 
         for data, function in ((Job, handle), (Keyed, lambda task: None)):
             manager.register_task_handler(
@@ -120,7 +120,7 @@ async def test_an_emulator_that_is_down_at_the_start_is_waited_for(
             try:
                 await manager.create_task(Job("a"))
             except StoreUnavailableError:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # the emulator is still down, and nobody tells when it answers
     manager.stop()
     await running
     await manager.close()
@@ -170,7 +170,7 @@ async def test_an_emulator_that_comes_back_empty_ends_no_worker(
                 try:
                     known += len(await manager.create_tasks([Job(f"after {number}") for number in range(20)]))
                 except StoreUnavailableError:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # nobody tells when it answers
         await until_all_have_ended(manager, seconds=ENOUGH)
         tasks = (await manager.list_tasks(limit=1000)).tasks
     await manager.close()

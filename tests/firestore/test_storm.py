@@ -97,14 +97,14 @@ def register(manager: TaskManager, runs: Counter[str]) -> None:
     @manager.task_handler(Job, concurrency=5, retry_policy=FixedDelayPolicy(delay=0.0))
     async def handle(task: OnceTask[Job]) -> None:
         runs[task.id] += 1
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # work, so that several run at once
         if task.data.value in FAILING and runs[task.id] == 1:
             raise ValueError("not at first")
 
     @manager.task_handler(Keyed, concurrency=3)
     async def handle_keyed(task: OnceTask[Keyed]) -> None:
         runs[task.id] += 1
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # work, so that several run at once
 
     @manager.task_handler(Report)
     async def handle_report(task: OnceTask[Report]) -> None:

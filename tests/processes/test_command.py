@@ -38,7 +38,7 @@ async def slow(task: OnceTask[Slow]) -> str:
     while task.data.name == "ignores being cancelled":
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(600)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # work that a first signal lets end
     return "done"
 
 if __name__ == "__main__":

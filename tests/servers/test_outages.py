@@ -40,7 +40,7 @@ async def test_work_goes_on_after_an_immediate_restart(server: Server) -> None:
     @manager.task_handler(Job, concurrency=5, lease_duration=10)
     async def handle(task: OnceTask[Job]) -> None:
         runs[task.id] = runs.get(task.id, 0) + 1
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # work, so that a restart meets runs in their middle
 
     manager.register_task_handler(Keyed, lambda task: None, concurrency=5, lease_duration=10)
     manager.on_event(lambda event: completed.append(event.task_id) if event.name.value == "completed" else None)
