@@ -1,7 +1,9 @@
 """Tests marked `alone` run while no other test does, also in a parallel session.
 
-They measure time, load every core, or change what a whole server does. All other tests hold a lock that they share;
-such a test waits until it has that lock for itself. Who waits holds the gate, so that no newcomer overtakes it.
+They measure time, load every core, or change what a whole server does; to wait or to start processes is no reason.
+All other tests hold a lock that they share; such a test waits until it has that lock for itself. Who waits holds the
+gate, so that no newcomer overtakes it. They come last: in between, each would leave a worker idle until its neighbour
+is done.
 """
 
 import fcntl
@@ -41,6 +43,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Turns(Path(config.workerinput[FOLDER])), "alone-turns")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that are alone behind all others; both keep their order."""
+    items.sort(key=_is_alone)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
 class _Turns:
     """The gate and the room, as two locked files that the workers of one session share."""
 
@@ -49,7 +61,7 @@ class _Turns:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        kind = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+        kind = fcntl.LOCK_EX if _is_alone(item) else fcntl.LOCK_SH
         with ExitStack() as held:
             with self._gate.open("wb") as gate:
                 fcntl.flock(gate, fcntl.LOCK_EX)

@@ -4,12 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.docs.test_examples import ROOT, examples
 
 
-@pytest.mark.alone
 def test_the_store_of_the_page_passes_the_suite(tmp_path: Path) -> None:
     """The blocks of the page, put into one module, are a binding that collects hundreds of passing tests."""
     module = tmp_path / "test_shelf.py"

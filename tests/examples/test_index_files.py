@@ -92,7 +92,6 @@ def test_what_store_and_ledger_cannot_tell_is_seen(
     assert [violation.partition(": ")[0] for violation in found] == says
 
 
-@pytest.mark.alone
 def test_the_demo_runs_and_its_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On a small tree the demo ends with 0; with a doubled entry in its ledger and a failed task it does not."""
     tree = tmp_path / "tree"

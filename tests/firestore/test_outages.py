@@ -18,7 +18,7 @@ from tests.firestore.world import needs_server, new_project, opened
 from tests.worker.world import Job, Keyed, until_all_have_ended
 from tools.servers import Server, running_firestore
 
-pytestmark = [needs_server, pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = [needs_server, pytest.mark.timeout(400)]
 
 ENOUGH = 120.0
 TASKS = 20

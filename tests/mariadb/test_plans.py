@@ -14,7 +14,7 @@ from tests.servers.planning import check_plans, sent_during, walking
 from tests.servers.world import ServerStore
 from tests.sql.world import KIND, a_claim
 
-pytestmark = [needs_server, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [needs_server, pytest.mark.timeout(300)]
 
 ROWS = 100_000
 """How many tasks are pending, and how many have ended."""

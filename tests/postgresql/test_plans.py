@@ -13,7 +13,7 @@ from tests.postgresql.world import Schemas, connected, needs_server, opened, sch
 from tests.servers.operations import LISTINGS, OPERATIONS, Operation, claim
 from tests.servers.planning import check_plans, sent_during, walking
 
-pytestmark = [needs_server, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [needs_server, pytest.mark.timeout(300)]
 
 ROWS = 100_000
 """How many tasks are pending, and how many have ended."""

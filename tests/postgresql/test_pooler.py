@@ -19,7 +19,7 @@ from tests.servers.world import drained
 from tests.sql.world import a_claim, new_task, settlement
 from tools.servers import ServerMissingError, running_pgbouncer
 
-pytestmark = [needs_server, pytest.mark.alone]
+pytestmark = needs_server
 
 WORKERS = 8
 POOL_SIZE = 3

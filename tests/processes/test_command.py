@@ -68,7 +68,6 @@ def worker_on(task_id: str, folder: Path) -> "subprocess.Popen[str]":
     return worker
 
 
-@pytest.mark.alone
 def test_a_worker_drains_on_sigterm(application: Path) -> None:
     """The handler that runs when SIGTERM arrives finishes, and the process ends with 0."""
     with worker_on("a", application) as worker:
@@ -81,7 +80,6 @@ def test_a_worker_drains_on_sigterm(application: Path) -> None:
     assert seen.stdout.strip() == "done"
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("task_id", ["blocks a thread", "ignores being cancelled"])
 def test_a_second_signal_ends_a_worker_whose_handler_does_not(application: Path, task_id: str) -> None:
     """The task is given back, nothing charged, and the process ends and says why it did not wait."""

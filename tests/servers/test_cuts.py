@@ -259,7 +259,6 @@ async def test_a_control_record_is_written_once_over_a_revision(cut: Cut, place:
     assert scissors.cuts == TIMES
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("cut", Cut)
 @asynchronous
 async def test_every_task_completes_once_while_every_seventh_write_is_cut(cut: Cut, place: Place) -> None:

@@ -13,8 +13,6 @@ from tests.postgresql.world import needs_server as needs_postgresql
 from tests.worker.world import Job, Keyed, until_all_have_ended
 from tools.servers import Server, running_mariadb, running_postgresql
 
-pytestmark = pytest.mark.alone
-
 ENOUGH = 60.0
 SERVERS = [
     pytest.param(running_postgresql, id="postgresql", marks=needs_postgresql),

@@ -14,7 +14,7 @@ from oncetask import SyncTaskManager, TaskFilter
 from tests.servers.transferring import Transfer
 from tests.servers.world import Place
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 TRANSFERS = int(os.environ.get("ONCETASK_TRANSFERS", "100"))
 PORTIONS = 4

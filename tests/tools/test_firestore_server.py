@@ -18,8 +18,6 @@ from tools.servers.firestore import JAR, VARIABLE, FirestoreClient, FirestoreEng
 from tools.servers.installation import Installation
 from tools.servers.ports import LOOPBACK, free_ports, is_free
 
-pytestmark = pytest.mark.alone
-
 RUNNER = """
 import os, signal
 from tools.servers import running_firestore

@@ -34,8 +34,6 @@ from tools.servers.ports import LOOPBACK, free_ports, is_free
 from tools.servers.postgresql import PostgresqlClient, PostgresqlEngine, find_postgresql
 from tools.servers.running import running
 
-pytestmark = pytest.mark.alone
-
 NOBODY = Account(65534, 65534)
 RUNNER = """
 import os, signal, sys
