@@ -2,9 +2,13 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ("pytester", "required_stores", "model_summary", "tests.alone")
+
+# What helpers of tests assert says as much when it fails as what tests assert themselves.
+pytest.register_assert_rewrite("tests")
 
 # Tests have clients of their own and fork beside them; ours leave the children alone by themselves.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")

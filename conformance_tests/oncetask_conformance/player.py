@@ -57,7 +57,7 @@ class Bench:
 
     def ask(self, coroutine: Coroutine[object, object, T]) -> T:
         """Return what the coroutine returns."""
-        return self._runner.run(coroutine)
+        return self._runner.get_loop().run_until_complete(coroutine)  # run() looks after signals, for as long as a step
 
     def open(self) -> tuple[Space, TaskStore]:
         """Return a space and an open store of an environment in which there is nothing yet."""

@@ -66,6 +66,7 @@ def connected(url: str, *, autocommit: bool = True) -> "Iterator[pymysql.Connect
         charset="utf8mb4",
         collation="utf8mb4_nopad_bin",
         autocommit=autocommit,
+        ssl_disabled=True,  # else it reads all authorities that the system trusts, for 20 ms
     )
     with contextlib.closing(connection):
         yield connection

@@ -27,11 +27,19 @@ DONE = {Verdict.APPLIED, Verdict.ALREADY, Verdict.CHANGED}
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the end of a run was not written."""
+    """Why the end of a run was not written.
+
+    Attributes:
+        task_id: The task.
+        verdict: What was answered.
+        error: What is wrong, where that was told.
+        is_repeated: Whether an earlier reply was lost; then the end may have been written, and more happened since.
+    """
 
     task_id: str
     verdict: Verdict
     error: StoreError | None
+    is_repeated: bool
 
     def __str__(self) -> str:
         return f"{self.task_id}: {self.verdict} {self.error or ''}".rstrip()
@@ -48,10 +56,13 @@ async def report(store: TaskStore, reports: Iterable[tuple[Task, Report]], rules
     refused: list[Refusal] = []
     left = list(reports)
     while left:
-        answers = await _applied(store, [Atom((conclude(task, one, rules, chance=0.0),)) for task, one in left])
+        atoms = [Atom((conclude(task, one, rules, chance=0.0),)) for task, one in left]
+        answers, is_repeated = await _applied(store, atoms)
         told = list(zip(answers, left, strict=True))
         refused += [
-            Refusal(task.id, answer.verdict, answer.error) for answer, (task, _) in told if answer.verdict not in DONE
+            Refusal(task.id, answer.verdict, answer.error, is_repeated)
+            for answer, (task, _) in told
+            if answer.verdict not in DONE
         ]
         left = [
             (answer.task, one)
@@ -61,11 +72,14 @@ async def report(store: TaskStore, reports: Iterable[tuple[Task, Report]], rules
     return refused
 
 
-async def _applied(store: TaskStore, atoms: Sequence[Atom]) -> Sequence[Answer]:
+async def _applied(store: TaskStore, atoms: Sequence[Atom]) -> tuple[Sequence[Answer], bool]:
+    """Return the answers, and whether it was asked again for them."""
+    is_repeated = False
     while True:
         try:
-            return await store.apply(atoms)
+            return await store.apply(atoms), is_repeated
         except StoreUnavailableError:
+            is_repeated = True
             await asyncio.sleep(MOMENT)
 
 

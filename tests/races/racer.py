@@ -97,7 +97,7 @@ async def _turn(store: TaskStore, lease_uid: str, lines: list[str], *, variant: 
     end = time.monotonic()
     lines.extend(f"held {key} {start!r} {end!r}" for key in {task.resource_key for task in claimed.tasks})
     refused = await report(store, [(task, Snoozed(timedelta(0))) for task in claimed.tasks], KindRules())
-    lines += [f"refused {one}" for one in refused]
+    lines += [f"refused {one}" for one in refused if not one.is_repeated]
 
 
 async def _answered(store: TaskStore, claim: Claim) -> Claimed:

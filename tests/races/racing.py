@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from oncetask_core.composition import store_from_url
 from oncetask_core.store import TaskStore
@@ -24,6 +25,18 @@ TASKS_PER_KEY = 10
 Held = tuple[float, float]
 
 
+class Race(NamedTuple):
+    """What the processes of a race have noted.
+
+    Attributes:
+        held: When each key was held.
+        refused: What holders were refused in the time of their leases.
+    """
+
+    held: Mapping[str, Sequence[Held]]
+    refused: Sequence[str]
+
+
 async def prepare(url: str, keys: int) -> None:
     """Create the tasks that are raced for."""
     store = store_from_url(url, env="RACE", clock=None)
@@ -34,8 +47,8 @@ async def prepare(url: str, keys: int) -> None:
     await store.close()
 
 
-def run_race(url: str, folder: Path, *, seconds: float, variant: str, keys: int = 3) -> dict[str, list[Held]]:
-    """Race for a few keys; return when each was held."""
+def run_race(url: str, folder: Path, *, seconds: float, variant: str, keys: int = 3) -> Race:
+    """Race for a few keys; return what was noted."""
     asyncio.run(prepare(url, keys))
     notes = [folder / f"notes-{number}" for number in range(PROCESSES)]
     command = [sys.executable, "-m", "tests.races.racer", url, str(seconds), variant, *map(str, notes)]
@@ -43,13 +56,12 @@ def run_race(url: str, folder: Path, *, seconds: float, variant: str, keys: int 
     return _read(notes)
 
 
-def _read(notes: Sequence[Path]) -> dict[str, list[Held]]:
+def _read(notes: Sequence[Path]) -> Race:
+    lines = [line.partition(" ") for file in notes for line in file.read_text(encoding="utf-8").splitlines()]
     held: dict[str, list[Held]] = {}
-    for file in notes:
-        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
-        for _, key, start, end in (line for line in lines if line[0] == "held"):
-            held.setdefault(key, []).append((float(start), float(end)))
-    return held
+    for key, start, end in (said.split() for word, _, said in lines if word == "held"):
+        held.setdefault(key, []).append((float(start), float(end)))
+    return Race(held, [said for word, _, said in lines if word == "refused"])
 
 
 def overlaps(intervals: Sequence[Held]) -> int:
@@ -58,8 +70,10 @@ def overlaps(intervals: Sequence[Held]) -> int:
     return sum(later[0] < earlier[1] for earlier, later in itertools.pairwise(ordered))
 
 
-def check_no_overlap(held: Mapping[str, Sequence[Held]], *, keys: int, least: int = 10) -> None:
-    """Fail where executions of one key overlapped, or where nobody raced."""
+def check_no_overlap(race: Race, *, keys: int, least: int = 10) -> None:
+    """Fail where executions of one key overlapped, where a holder was refused, or where nobody raced."""
+    held = race.held
+    assert race.refused == []
     assert set(held) == {f"k{key}" for key in range(keys)}
     assert {key: overlaps(intervals) for key, intervals in held.items()} == dict.fromkeys(held, 0)
     assert sum(len(intervals) for intervals in held.values()) >= least
@@ -83,10 +97,10 @@ async def _asked(url: str, ask: Callable[[TaskStore], Awaitable[list[str]]]) -> 
     return answer
 
 
-def check_is_caught(race: Callable[[int], Mapping[str, Sequence[Held]]]) -> None:
+def check_is_caught(race: Callable[[int], Race]) -> None:
     """Fail unless half a minute of races has an overlap: the negative control."""
     races = math.ceil(CONTROL_SECONDS / SECONDS)
     for attempt in range(races):
-        if any(overlaps(intervals) for intervals in race(attempt).values()):
+        if any(overlaps(intervals) for intervals in race(attempt).held.values()):
             return
     raise AssertionError(f"the broken claim was not caught in {races} races of {SECONDS} s")

@@ -1,6 +1,6 @@
 """Sixteen processes race for one and for three hot keys on each server, and everybody does everything at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from oncetask_sql.keys import Key
 from tests.races.bustle import CONTROL_SECONDS, check_is_seen, check_nothing_is_wrong, play
 from tests.races.planted import claims_without_seats, no_stripes, seats_for_ids_that_exist
-from tests.races.racing import SECONDS, Held, check_is_caught, check_no_overlap, check_seats, run_race
+from tests.races.racing import SECONDS, Race, check_is_caught, check_no_overlap, check_seats, run_race
 from tests.servers.places import on_mariadb, on_postgresql
 from tests.servers.world import Place
 
@@ -27,16 +27,16 @@ MISTAKES = [
 @pytest.mark.parametrize("keys", [1, 3])
 def test_no_two_processes_ever_hold_one_key(keys: int, place: Place, tmp_path: Path) -> None:
     """However hard they race for groups of a key, and while others cancel, reset, move, delete and create its tasks."""
-    held = run_race(place.url, tmp_path, seconds=SECONDS, variant="administered", keys=keys)
+    race = run_race(place.url, tmp_path, seconds=SECONDS, variant="administered", keys=keys)
 
-    check_no_overlap(held, keys=keys)
+    check_no_overlap(race, keys=keys)
     check_seats(place.url, noted=noted(place))
 
 
 def test_the_race_sees_a_claim_that_asks_whether_the_key_is_free(place: Place, tmp_path: Path) -> None:
     """NOT EXISTS with SKIP LOCKED is what most queues do; two claims at once see the key free."""
 
-    def race(_: int) -> Mapping[str, Sequence[Held]]:
+    def race(_: int) -> Race:
         return run_race(place.empty(), tmp_path, seconds=SECONDS, variant=NOT_EXISTS[place.kind])
 
     check_is_caught(race)

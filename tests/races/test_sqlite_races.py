@@ -1,11 +1,10 @@
 """Sixteen processes race for three hot keys in one SQLite file."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.races.racing import SECONDS, Held, check_is_caught, check_no_overlap, check_seats, run_race
+from tests.races.racing import SECONDS, Race, check_is_caught, check_no_overlap, check_seats, run_race
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 
@@ -21,7 +20,7 @@ def test_no_two_processes_ever_hold_one_key(tmp_path: Path) -> None:
 def test_the_race_sees_a_claim_that_looks_before_it_takes(tmp_path: Path) -> None:
     """The same race on a claim of two transactions finds overlaps: it could have seen ours."""
 
-    def race(attempt: int) -> Mapping[str, Sequence[Held]]:
+    def race(attempt: int) -> Race:
         url = f"sqlite:///{tmp_path / f'race-{attempt}.db'}"
         return run_race(url, tmp_path, seconds=SECONDS, variant="deferred")
 

@@ -109,7 +109,10 @@ def connected(url: str) -> Iterator[Callable[[str], list[tuple[object, ...]]]]:
     user, _, rest = url.removeprefix("mysql://").partition("@")
     address, _, database = rest.partition("/")
     port = int(address.removeprefix(f"{LOOPBACK}:"))
-    with closing(pymysql.connect(host=LOOPBACK, port=port, user=user, database=database, autocommit=True)) as other:
+    other = pymysql.connect(
+        host=LOOPBACK, port=port, user=user, database=database, autocommit=True, ssl_disabled=True
+    )  # with TLS it reads all authorities that the system trusts, for 20 ms
+    with closing(other):
 
         def execute_there(statement: str) -> list[tuple[object, ...]]:
             with other.cursor() as cursor:
