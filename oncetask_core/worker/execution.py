@@ -10,7 +10,7 @@ from typing import Any
 
 from oncetask_core.context import enter_context
 from oncetask_core.decisions import Failure, Released, Report, Snoozed, Success
-from oncetask_core.errors import HandlerTimeoutError, InvalidTaskError, NotCommittedError, OncetaskError
+from oncetask_core.errors import HandlerTimeoutError, InvalidTaskError, NotCommittedError, OncetaskError, PayloadError
 from oncetask_core.handlers import Call, Failed, PerTask
 from oncetask_core.limits import describe_exception
 from oncetask_core.payload import encode_value
@@ -148,7 +148,7 @@ class Executor:
                 "handler of kind %s failed: %s",
                 run.handler.kind,
                 type(error).__name__,
-                exc_info=error,
+                exc_info=None if isinstance(error, PayloadError) else error,  # it quotes the payload
                 extra={"task_kind": run.handler.kind},
             )
         return failure_of(error, at=self._now())
@@ -179,7 +179,7 @@ class Executor:
         try:
             return Success(encode_value(value))
         except InvalidTaskError as error:
-            logger.warning("a result cannot be stored: %s", error)
+            logger.warning("a result cannot be stored: %s", error.rule)  # the error itself quotes it
             text = f"the result cannot be stored: {describe_exception(error)}"
             return Failure(error=error, text=text, at=self._now(), final=True)
 
