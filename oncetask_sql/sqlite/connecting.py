@@ -1,11 +1,14 @@
 """Opening one connection: the file's mode, durability and caches."""
 
 import functools
+import os
 import sqlite3
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from oncetask_core.errors import ConfigurationError
+from oncetask_sql.sqlite import failures
 from oncetask_sql.sqlite.location import Location
 
 OLDEST_SQLITE: Final = (3, 35, 0)
@@ -34,7 +37,34 @@ def check_library() -> None:
         )
 
 
-def connect(location: Location, *, create: bool = False) -> sqlite3.Connection:
+class FileConnection(sqlite3.Connection):
+    """A connection that knows its file again: a deleted one stays open, and takes writes that nobody will read."""
+
+    _opened: tuple[int, int] | None = None
+
+    def remember(self, path: Path) -> None:
+        """Take what is at a path for the file that is open."""
+        self._opened = _identity(path)
+
+    def check_is_at(self, path: Path) -> None:
+        """Refuse to go on with a file that is not at the path any more.
+
+        Raises:
+            StoreError: There is none, or another one.
+        """
+        if self._opened is None or _identity(path) != self._opened:
+            raise failures.lost(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - three times as fast as Path.stat, before every write
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def connect(location: Location, *, create: bool = False) -> FileConnection:
     """Return a connection in autocommit mode; transactions are begun and ended by statements.
 
     Args:
@@ -47,7 +77,12 @@ def connect(location: Location, *, create: bool = False) -> sqlite3.Connection:
     """
     uri = f"file:{quote(str(location.path))}?mode={'rwc' if create else 'rw'}"
     connection = sqlite3.connect(
-        uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None, cached_statements=CACHED_STATEMENTS
+        uri,
+        uri=True,
+        timeout=LOCK_SECONDS,
+        isolation_level=None,
+        cached_statements=CACHED_STATEMENTS,
+        factory=FileConnection,
     )
     try:
         _prepare(connection, location)
@@ -57,7 +92,7 @@ def connect(location: Location, *, create: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, location: Location) -> None:
+def _prepare(connection: FileConnection, location: Location) -> None:
     connection.text_factory = _text
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal":
@@ -68,6 +103,7 @@ def _prepare(connection: sqlite3.Connection, location: Location) -> None:
             rule=f"the store needs a write-ahead log, but the journal mode stays {mode!r}",
             remedy="Use a local file system, and close programs that hold the file in another mode.",
         )
+    connection.remember(location.path)  # here at the latest it was created
     connection.execute(f"PRAGMA synchronous={location.synchronous}")
     connection.execute(f"PRAGMA cache_size=-{_PAGE_CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit={_LOG_LIMIT_BYTES}")

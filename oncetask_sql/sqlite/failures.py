@@ -77,6 +77,14 @@ def unknown_outcome(error: sqlite3.Error, path: Path) -> StoreUnavailableError:
     )
 
 
+def lost(path: Path) -> StoreError:
+    """Return the error of a write into a file that was deleted, moved or replaced while it was open."""
+    return StoreError(
+        f"SQLite file {str(path)!r}: it was deleted, moved or replaced since it was opened, so nothing was written. "
+        "Stop every process that has it open, put it back with its -wal and -shm files, and start them again."
+    )
+
+
 def busy(path: Path, waited: float) -> StoreUnavailableError:
     """Return the error of a call that did not get its turn in time."""
     return StoreUnavailableError(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from oncetask_core.errors import StoreError
 from oncetask_sql.sqlite import failures
-from oncetask_sql.sqlite.connecting import connect
+from oncetask_sql.sqlite.connecting import FileConnection, connect
 from oncetask_sql.sqlite.forks import Gate
 from oncetask_sql.sqlite.location import Location
 from oncetask_sql.sqlite.turns import READ, WRITE, Work, patiently, transact
@@ -77,7 +77,7 @@ class Lane:
 
 def _serve(jobs: _Jobs, location: Location) -> None:
     gate = Gate()
-    connection: sqlite3.Connection | None = None
+    connection: FileConnection | None = None
     while not isinstance(job := jobs.get(), Future):
         if job[0].set_running_or_notify_cancel():
             with gate:
@@ -89,9 +89,7 @@ def _serve(jobs: _Jobs, location: Location) -> None:
         job.set_result(None)
 
 
-def _perform(
-    job: _Job, connection: sqlite3.Connection | None, *, location: Location, gate: Gate
-) -> sqlite3.Connection | None:
+def _perform(job: _Job, connection: FileConnection | None, *, location: Location, gate: Gate) -> FileConnection | None:
     """Run a job, and return the connection for the next one; None after a failure that a new one may not have."""
     future, begin, work = job
     try:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from oncetask_sql.sqlite import failures
+from oncetask_sql.sqlite.connecting import FileConnection
 from oncetask_sql.sqlite.forks import Gate
 from oncetask_sql.sqlite.location import Location
 
@@ -49,7 +50,7 @@ def patiently(act: Callable[[], T], location: Location, *, gate: Gate) -> T:
         gate.pause(random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
 
 
-def transact(connection: sqlite3.Connection, begin: str, work: Work[T], *, location: Location) -> T:
+def transact(connection: FileConnection, begin: str, work: Work[T], *, location: Location) -> T:
     """Run `work` in one transaction and return what it returns; if it raises, nothing is written.
 
     Args:
@@ -60,10 +61,13 @@ def transact(connection: sqlite3.Connection, begin: str, work: Work[T], *, locat
 
     Raises:
         StoreUnavailableError: The commit failed; whether anything was written is not known.
+        StoreError: It is to write, and the file is not where it was any more.
         sqlite3.Error: The transaction could not begin, or a statement failed.
     """
     connection.execute(begin)
     try:
+        if begin == WRITE:
+            connection.check_is_at(location.path)
         result = work(connection)
     except BaseException:
         _roll_back(connection)

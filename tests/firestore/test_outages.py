@@ -130,6 +130,7 @@ async def test_an_emulator_that_is_down_at_the_start_is_waited_for(
     assert emulator.url in waiting[0]
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(OUTAGE == 0, reason="an outage of a minute is for the long test")
 @asynchronous
 async def test_a_long_outage_is_over_soon_after_its_end(emulator: Server) -> None:

@@ -232,7 +232,7 @@ class TestTransactions:
         space.prepare()
         space.run("CREATE TABLE parent (a INTEGER PRIMARY KEY)")
         space.run("CREATE TABLE child (a INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
-        with space.connected() as connection:
+        with contextlib.closing(connecting.connect(space.location)) as connection:
             connection.execute("PRAGMA foreign_keys = ON")
             with pytest.raises(StoreUnavailableError, match="outcome is not known"):
                 _transact(space, connection, "INSERT INTO child VALUES (7)")
@@ -277,7 +277,7 @@ class TestTransactions:
             assert await store.count(TaskFilter()) == 0
 
 
-def _transact(space: Space, connection: sqlite3.Connection, sql: str) -> None:
+def _transact(space: Space, connection: connecting.FileConnection, sql: str) -> None:
     transact(connection, WRITE, lambda used: used.execute(sql), location=space.location)
 
 
