@@ -1,7 +1,8 @@
-"""`python -m benchmarks [STORE ...] [--tasks N] [--probes N] [--runs N]`: drains and latencies beside the raw limit."""
+"""Drains and latencies beside the raw limit: `python -m benchmarks [STORE ...]`; `--help` names the options."""
 
 import argparse
 import asyncio
+import gc
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,11 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=[], metavar="TEXT", help="what to measure of firestore")
+    parser.add_argument("--frozen", action="store_true", help="with a garbage collector that seldom runs")
     size = parser.parse_args()
+    if size.frozen:
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
     for store in size.stores:
         try:
             if store == "firestore":

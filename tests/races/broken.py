@@ -17,7 +17,12 @@ from oncetask_sql.mariadb.location import located
 
 
 class DeferredClaims:
-    """Passes everything on to a store, except for claims, which are two transactions: a deferred read, a write."""
+    """Passes everything on to a store, except for claims, which are two transactions: a deferred read, a write.
+
+    As one transaction it would be refused where it is wrong, and not do it: with a write-ahead log SQLite lets nobody
+    write who has read what somebody else has changed since (SQLITE_BUSY_SNAPSHOT, https://sqlite.org/isolation.html).
+    Whoever gets rid of these errors by committing the read first, or by looking in autocommit mode, has this claim.
+    """
 
     def __init__(self, store: TaskStore, path: Path) -> None:
         self._store = store
