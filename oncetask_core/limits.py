@@ -34,13 +34,13 @@ _UNSTORABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def check_id(text: object) -> str:
+def check_id(text: object, *, error: type[InputError] = InvalidTaskError) -> str:
     """Return a task id: 1 to 512 bytes of UTF-8 in NFC, without control characters.
 
     Raises:
-        InvalidTaskError: It is something else.
+        InvalidTaskError: It is something else; `error` names another class.
     """
-    return _check_name(text, "a task id", most=MAX_ID_BYTES)
+    return _check_name(text, "a task id", most=MAX_ID_BYTES, error=error)
 
 
 def check_ids(ids: Iterable[str]) -> list[str]:
@@ -56,22 +56,22 @@ def check_ids(ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(check_id(task_id) for task_id in ids))
 
 
-def check_resource_key(text: object) -> str:
+def check_resource_key(text: object, *, error: type[InputError] = InvalidTaskError) -> str:
     """Return a resource key: 1 to 512 bytes of UTF-8 in NFC, without control characters.
 
     Raises:
-        InvalidTaskError: It is something else.
+        InvalidTaskError: It is something else; `error` names another class.
     """
-    return _check_name(text, "a resource key", most=MAX_ID_BYTES)
+    return _check_name(text, "a resource key", most=MAX_ID_BYTES, error=error)
 
 
-def check_kind(text: object) -> str:
+def check_kind(text: object, *, error: type[InputError] = InvalidTaskError) -> str:
     """Return a kind: 1 to 128 bytes of UTF-8 in NFC, without control characters.
 
     Raises:
-        InvalidTaskError: It is something else.
+        InvalidTaskError: It is something else; `error` names another class.
     """
-    return _check_name(text, "a kind", most=MAX_NAME_BYTES)
+    return _check_name(text, "a kind", most=MAX_NAME_BYTES, error=error)
 
 
 def check_env(text: object) -> str:
@@ -83,13 +83,13 @@ def check_env(text: object) -> str:
     return _check_name(text, "the name of an environment", most=MAX_NAME_BYTES)
 
 
-def check_queue(text: object) -> str:
+def check_queue(text: object, *, error: type[InputError] = InvalidTaskError) -> str:
     """Return the name of a queue: 1 to 128 bytes of UTF-8 in NFC, without control characters.
 
     Raises:
-        InvalidTaskError: It is something else.
+        InvalidTaskError: It is something else; `error` names another class.
     """
-    return _check_name(text, "the name of a queue", most=MAX_NAME_BYTES)
+    return _check_name(text, "the name of a queue", most=MAX_NAME_BYTES, error=error)
 
 
 def check_worker_name(text: object) -> str:
@@ -101,30 +101,31 @@ def check_worker_name(text: object) -> str:
     return _check_name(text, "the name of a worker", most=MAX_ID_BYTES, error=ConfigurationError)
 
 
-def check_time(value: object, name: str) -> datetime:
+def check_time(value: object, name: str, *, error: type[InputError] = InvalidTaskError) -> datetime:
     """Return an aware time as a plain `datetime` in UTC.
 
     Args:
         value: An aware datetime whose UTC time lies in the years 1 to 9999.
         name: What the time is called in the error.
+        error: The class of the error.
 
     Raises:
         InvalidTaskError: It is naive, no datetime, or outside those years.
     """
     if not isinstance(value, datetime):
-        raise InvalidTaskError(value=value, rule=f"{name} is a datetime", remedy="Pass an aware datetime.")
+        raise error(value=value, rule=f"{name} is a datetime", remedy="Pass an aware datetime.")
     if value.tzinfo is UTC and type(value) is datetime:
         return value
     try:
         moment = value.astimezone(UTC) if value.utcoffset() is not None else None
-    except Exception as error:  # the offset comes from a tzinfo of the caller's own, or leads out of the years
-        raise InvalidTaskError(
+    except Exception as cause:  # the offset comes from a tzinfo of the caller's own, or leads out of the years
+        raise error(
             value=value,
             rule=f"{name} has a UTC time in the years 1 to 9999",
             remedy="Choose a time within those years and a zone that knows it.",
-        ) from error
+        ) from cause
     if moment is None:
-        raise InvalidTaskError(
+        raise error(
             value=value,
             rule=f"{name} is aware: it says in which zone it is meant",
             remedy="Add a zone, as in datetime(..., tzinfo=UTC) or datetime.now(UTC).",

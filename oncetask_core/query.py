@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from oncetask_core.errors import ConfigurationError
+from oncetask_core.limits import check_id, check_kind, check_queue, check_resource_key, check_time
 from oncetask_core.status import TaskStatus, status_of
 from oncetask_core.task import OnceTask
 
@@ -20,7 +21,8 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which tasks are meant; every field that is given must hold. Times are compared on the store's clock.
 
     Raises:
-        ConfigurationError: What is to be a set is something else, such as one text, or a time is naive.
+        ConfigurationError: A field has another type than it says (one text for a set, a text for a status or for a
+            bool), names what no task can have, or is a naive time.
     """
 
     ids: frozenset[str] | None = None
@@ -45,18 +47,40 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a worker vanished while it held the task."""
 
     def __post_init__(self) -> None:
-        for name, values in (("ids", self.ids), ("kinds", self.kinds), ("statuses", self.statuses)):
-            if values is not None and not isinstance(values, AbstractSet):
-                raise ConfigurationError(
-                    value=values, rule=f"{name} of a filter is a set", remedy="Write frozenset({...})."
-                )
-        for moment in (self.created_from, self.created_before, self.done_before):
-            if moment is not None and moment.utcoffset() is None:
-                raise ConfigurationError(
-                    value=moment,
-                    rule="a time of a filter is aware: it says in which zone it is meant",
-                    remedy="Add a zone, as in datetime(..., tzinfo=UTC) or datetime.now(UTC).",
-                )
+        self._check_names()
+        for what, moment in (
+            ("created_from of a filter", self.created_from),
+            ("created_before of a filter", self.created_before),
+            ("done_before of a filter", self.done_before),
+        ):
+            if moment is not None:
+                check_time(moment, what, error=ConfigurationError)
+        for name, flag in (
+            ("live", self.live),
+            ("due", self.due),
+            ("run_out", self.run_out),
+            ("generators", self.generators),
+            ("suspects", self.suspects),
+        ):
+            if flag is not None:
+                _check_flag(flag, name)
+
+    def _check_names(self) -> None:
+        if self.ids is not None:
+            for task_id in _members(self.ids, "ids"):
+                check_id(task_id, error=ConfigurationError)
+        if self.kinds is not None:
+            for kind in _members(self.kinds, "kinds"):
+                check_kind(kind, error=ConfigurationError)
+        if self.statuses is not None:
+            for status in _members(self.statuses, "statuses"):
+                _check_choice(status, TaskStatus, "a status of a filter")
+        if self.resource_key is not None:
+            check_resource_key(self.resource_key, error=ConfigurationError)
+        if self.queue is not None:
+            check_queue(self.queue, error=ConfigurationError)
+        if self.parent_recurrence_id is not None:
+            check_id(self.parent_recurrence_id, error=ConfigurationError)
 
 
 class TaskOrder(StrEnum):
@@ -69,7 +93,11 @@ class TaskOrder(StrEnum):
 
 
 class TaskQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of a listing."""
+    """One page of a listing. Whether there can be such a page, `check_query` says when a store is asked for it.
+
+    Raises:
+        ConfigurationError: `order` is no `TaskOrder`, `limit` no int, or `cursor` no text.
+    """
 
     where: TaskFilter = TaskFilter()
     order: TaskOrder = TaskOrder.OLDEST
@@ -77,6 +105,19 @@ class TaskQuery(msgspec.Struct, frozen=True, kw_only=True):
     """At most this many tasks, 1 to 1,000."""
     cursor: str | None = None
     """The previous page's `cursor`; tasks created in between appear where the order puts them."""
+
+    def __post_init__(self) -> None:
+        _check_choice(self.order, TaskOrder, "the order of a listing")
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int):
+            raise ConfigurationError(
+                value=self.limit, rule="the limit of a page is an int", remedy=f"Write one from 1 to {MAX_PAGE}."
+            )
+        if self.cursor is not None and not isinstance(self.cursor, str):
+            raise ConfigurationError(
+                value=self.cursor,
+                rule="a cursor is the text that the page before has as its `cursor`",
+                remedy="Pass page.cursor on as it is, or None for the first page.",
+            )
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +134,29 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
     def __len__(self) -> int:
         return len(self.tasks)
+
+
+def _members(values: object, name: str) -> AbstractSet[object]:
+    if not isinstance(values, AbstractSet):
+        raise ConfigurationError(value=values, rule=f"{name} of a filter is a set", remedy="Write frozenset({...}).")
+    return values
+
+
+def _check_flag(value: object, name: str) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(
+            value=value,
+            rule=f"{name} of a filter is True, False or None",
+            remedy="Write one of those; None asks for neither.",
+        )
+
+
+def _check_choice(value: object, choices: type[StrEnum], what: str) -> None:
+    """Refuse what is no member, the text of one included: stores tell members by identity."""
+    if not isinstance(value, choices):
+        meant = [choice for choice in choices if isinstance(value, str) and choice == value]
+        names = " or ".join(f"{choices.__name__}.{choice.name}" for choice in meant or choices)
+        raise ConfigurationError(value=value, rule=f"{what} is a {choices.__name__}", remedy=f"Write {names}.")
 
 
 def matches(where: TaskFilter, task: OnceTask[object], now: datetime) -> bool:
@@ -160,11 +224,10 @@ def read_cursor(cursor: str, order: TaskOrder) -> int:
         ConfigurationError: The cursor is malformed or belongs to another order.
     """
     try:
-        named, _, sequence = base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")
-        position = int(sequence)
+        position = int(base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")[2])
     except (ValueError, binascii.Error):
-        named, position = "", 0
-    if named != order.value:
+        position = 0
+    if cursor != cursor_at(position, order):  # also where it says the same as one of ours in another form
         raise ConfigurationError(
             value=cursor,
             rule=f"a cursor comes from a page of the same order ({order.value})",

@@ -1,8 +1,11 @@
 """Listing: filters and cursors."""
 
 import base64
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
+import msgspec
 import pytest
 
 from oncetask_core.errors import ConfigurationError
@@ -98,6 +101,9 @@ FOREIGN = [
     base64.urlsafe_b64encode(b"\xff\xff").decode(),
     base64.urlsafe_b64encode(b"oldest:").decode(),
     base64.urlsafe_b64encode(b"oldest:x").decode(),
+    base64.urlsafe_b64encode(b"oldest: 5").decode(),
+    base64.urlsafe_b64encode(b"oldest:05").decode(),
+    f"{cursor_after(a_task(), TaskOrder.OLDEST)}\n",
     base64.urlsafe_b64encode(b"oldest").decode(),
 ]
 
@@ -121,6 +127,100 @@ def test_sound_queries_pass() -> None:
     check_query(TaskQuery(limit=1))
     assert TaskQuery().limit == 100
     check_query(TaskQuery(limit=MAX_PAGE, order=TaskOrder.NEWEST, cursor=cursor_after(a_task(), TaskOrder.NEWEST)))
+
+
+class Kind(StrEnum):
+    """Kinds as an application may name them."""
+
+    LETTER = "letter"
+
+
+REFUSED: list[tuple[Mapping[str, object], str, str]] = [
+    ({"ids": ["a"]}, "ids of a filter is a set; got ['a']", "frozenset"),
+    ({"kinds": "job"}, "kinds of a filter is a set; got 'job'", "frozenset"),
+    ({"statuses": TaskStatus.FAILED}, "statuses of a filter is a set", "frozenset"),
+    ({"ids": {7}}, "a task id is a str; got 7", "str()"),
+    ({"ids": {"a", "a\0b"}}, "a task id has no control characters (NUL included); got 'a\\x00b'", "escape"),
+    ({"ids": {"\ud800"}}, "a task id has no lone surrogates", "surrogateescape"),
+    ({"ids": {"x" * 513}}, "a task id has 1 to 512 bytes", "Shorten"),
+    ({"kinds": {None}}, "a kind is a str; got None", "str()"),
+    ({"kinds": {"job", ""}}, "a kind has 1 to 128 bytes of UTF-8, not 0; got ''", "Name it"),
+    ({"statuses": {"failed"}}, "a status of a filter is a TaskStatus; got 'failed'", "Write TaskStatus.FAILED."),
+    ({"statuses": {"bogus"}}, "a TaskStatus; got 'bogus'", "TaskStatus.WAITING or TaskStatus.PENDING or"),
+    ({"statuses": {TaskStatus.FAILED, None}}, "a TaskStatus; got None", "TaskStatus.WAITING or"),
+    ({"statuses": {TaskOrder.OLDEST}}, "a TaskStatus; got <TaskOrder.OLDEST", "TaskStatus.WAITING or"),
+    ({"resource_key": ["a"]}, "a resource key is a str; got ['a']", "str()"),
+    ({"resource_key": "a\0"}, "a resource key has no control characters", "escape"),
+    ({"resource_key": "e\u0301"}, "a resource key is in Unicode normal form NFC", "normalize"),
+    ({"queue": 7}, "the name of a queue is a str; got 7", "str()"),
+    ({"queue": "\udfff"}, "the name of a queue has no lone surrogates", "surrogateescape"),
+    ({"parent_recurrence_id": b"g"}, "a task id is a str; got b'g'", "str()"),
+    *(
+        ({name: value}, f"{name} of a filter is True, False or None; got {value!r}", "Write one of those")
+        for name in ("live", "due", "run_out", "generators", "suspects")
+        for value in ("no", 0)
+    ),
+    *(
+        ({name: value}, f"{name} of a filter {rule}", way_out)
+        for name in ("created_from", "created_before", "done_before")
+        for value, rule, way_out in (
+            (1.5, "is a datetime; got 1.5", "aware"),
+            (NOW.replace(tzinfo=None), "is aware", "tzinfo=UTC"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "says", "way_out"), REFUSED)
+def test_filters_of_something_else_are_refused(fields: dict[str, object], says: str, way_out: str) -> None:
+    """What no store could compare, or each in a way of its own, makes no filter, nor a copy of one."""
+    with pytest.raises(ConfigurationError) as caught:
+        TaskFilter(**fields)  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(ConfigurationError):
+        msgspec.structs.replace(TaskFilter(), **fields)
+
+    assert says in str(caught.value)
+    assert way_out in caught.value.remedy
+
+
+SOUND: list[Mapping[str, object]] = [
+    {"ids": set(), "kinds": frozenset(), "statuses": set()},
+    {"ids": {"a": 1}.keys(), "kinds": {Kind.LETTER}},
+    {"resource_key": "\u00e9 \u4e2d", "queue": Kind.LETTER, "parent_recurrence_id": "x" * 512},
+    {"statuses": set(TaskStatus), "live": True, "due": False},
+    {"created_from": datetime.min.replace(tzinfo=UTC), "created_before": datetime.max.replace(tzinfo=UTC)},
+]
+
+
+@pytest.mark.parametrize("fields", SOUND)
+def test_sound_filters_are_kept_as_they_are(fields: dict[str, object]) -> None:
+    """Any set will do, and whatever a task can have."""
+    where = TaskFilter(**fields)  # type: ignore[arg-type]  # by name
+
+    assert {name: getattr(where, name) for name in fields} == fields
+
+
+MISTYPED: list[tuple[Mapping[str, object], str, str]] = [
+    ({"order": "newest"}, "the order of a listing is a TaskOrder; got 'newest'", "Write TaskOrder.NEWEST."),
+    ({"order": "sideways"}, "a TaskOrder; got 'sideways'", "Write TaskOrder.OLDEST or TaskOrder.NEWEST."),
+    ({"order": None}, "a TaskOrder; got None", "TaskOrder.OLDEST or"),
+    ({"limit": 2.5}, "the limit of a page is an int; got 2.5", "1 to 1000"),
+    ({"limit": "3"}, "the limit of a page is an int; got '3'", "1 to 1000"),
+    ({"limit": True}, "the limit of a page is an int; got True", "1 to 1000"),
+    ({"limit": None}, "the limit of a page is an int; got None", "1 to 1000"),
+    ({"cursor": 5}, "a cursor is the text that the page before has as its `cursor`; got 5", "page.cursor"),
+    ({"cursor": b"b2xkZXN0OjE="}, "a cursor is the text", "page.cursor"),
+]
+
+
+@pytest.mark.parametrize(("fields", "says", "way_out"), MISTYPED)
+def test_queries_of_something_else_are_refused(fields: dict[str, object], says: str, way_out: str) -> None:
+    """Orders, sizes and cursors are told apart by their types before a store sees them."""
+    with pytest.raises(ConfigurationError) as caught:
+        TaskQuery(**fields)  # type: ignore[arg-type]  # wrong on purpose
+
+    assert says in str(caught.value)
+    assert way_out in caught.value.remedy
 
 
 def test_page_is_its_tasks() -> None:

@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 import sqlite3
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta, timezone
+from enum import StrEnum
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,13 +15,14 @@ from oncetask_core.errors import ConfigurationError, StoreError
 from oncetask_core.query import TaskFilter, TaskOrder, TaskQuery, matches
 from oncetask_core.status import TaskStatus
 from oncetask_core.task import OnceTask
+from oncetask_memory import MemoryStore
 from oncetask_sql.codec import COLUMNS, encode
 from oncetask_sql.filters import MOST_VALUES, condition
 from oncetask_sql.sqlite import listing
 from oncetask_sql.times import to_micros
 from tests.asynchronous import asynchronous
 from tests.sql.records import NEAR, NOW, filtered_tasks
-from tests.sql.world import Space, new_task
+from tests.sql.world import KIND, Space, new_task
 
 MAYBE = st.none() | st.booleans()
 FILTERS = st.builds(
@@ -111,6 +114,39 @@ class TestFilters:
         """A statement takes a bounded number of values."""
         with pytest.raises(ConfigurationError, match=str(MOST_VALUES)):
             condition(TaskFilter(ids=frozenset(map(str, range(MOST_VALUES + 1)))), env="E", now=0)
+
+
+class Named(StrEnum):
+    """Texts as an application may name them."""
+
+    KIND = KIND
+    KEY = "north"
+
+
+UNUSUAL: list[tuple[Mapping[str, object], Sequence[str]]] = [
+    ({"ids": {"b", "nobody"}}, ["b"]),
+    ({"ids": {"c": 1, "a": 2}.keys()}, ["a", "c"]),
+    ({"kinds": {Named.KIND}}, ["a", "b", "c"]),
+    ({"resource_key": Named.KEY}, ["b"]),
+    ({"statuses": {TaskStatus.PENDING}}, ["a", "b", "c"]),
+    ({"created_before": NOW.astimezone(timezone(timedelta(hours=-14)))}, []),
+    ({"created_from": NOW.astimezone(timezone(timedelta(hours=14)))}, ["a", "b", "c"]),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), UNUSUAL)
+@asynchronous
+async def test_filters_of_another_form_find_the_same_as_in_memory(
+    space: Space, fields: dict[str, object], expected: Sequence[str]
+) -> None:
+    """Sets of any class, subclasses of str and times of any zone mean what they say."""
+    where = TaskFilter(**fields)  # type: ignore[arg-type]  # by name
+    async with space.opened() as on_disk:
+        for store in (on_disk, MemoryStore(clock=space.clock)):
+            await store.insert([new_task("a"), new_task("b", key="north"), new_task("c", key="south")])
+
+            assert [task.id for task in await store.find(TaskQuery(where=where))] == expected, store
+            assert await store.count(where) == len(expected), store
 
 
 class TestPages:
