@@ -40,6 +40,26 @@ def check_not_newer(version: int) -> None:
         )
 
 
+def check_recorded(version: int | None, tables: Collection[str], *, record: str, place: str, other: str) -> None:
+    """Refuse tables of ours without a record of their version, where a migration is whole or leaves nothing.
+
+    Args:
+        version: What the database has recorded; 0 or None where nothing is.
+        tables: Our tables that exist, besides the one with the record.
+        record: The name of that one.
+        place: What messages call the database.
+        other: What can be used in place of it.
+
+    Raises:
+        SchemaError: There are such tables: no migration can go on from a version that nobody knows.
+    """
+    if tables and not version:
+        raise SchemaError(
+            f"{place} has {', '.join(sorted(tables))}, but no record of their version: {record} is missing or empty. "
+            f"Restore {record}, or all of them, from a backup, or use {other}."
+        )
+
+
 def check_tables(faults: Collection[str], *, place: str, remedy: str) -> None:
     """Refuse tables that somebody else has changed.
 

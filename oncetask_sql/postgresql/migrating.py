@@ -14,7 +14,7 @@ def migrate(url: str) -> None:
     Raises:
         ConfigurationError: The URL is malformed, the server too old, or the database not in UTF-8.
         StoreUnavailableError: The server cannot be reached now.
-        SchemaError: The schema is newer than this library.
+        SchemaError: The schema is newer than this library, or its version is not recorded.
     """
     location = located(url)
     way = Lane(Endpoint("migrate", location))
@@ -27,9 +27,9 @@ def pending_script(url: str) -> str:
     Raises:
         ConfigurationError: The URL is malformed.
         StoreUnavailableError: The server cannot be reached now.
-        SchemaError: The schema is newer than this library.
+        SchemaError: The schema is newer than this library, or its version is not recorded.
     """
     location = located(url)
     way = Lane(Endpoint("migrate", location))
-    version = asyncio.run(way.run(lambda session: opening.version_at_most_ours(session, location)))
+    version = asyncio.run(way.run(lambda session: opening.sound_version(session, location)))
     return opening.script(location, after=version)

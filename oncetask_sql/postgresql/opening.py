@@ -7,7 +7,7 @@ from oncetask_core.errors import ConfigurationError
 from oncetask_sql import migrations, schema
 from oncetask_sql.postgresql.location import Location
 from oncetask_sql.postgresql.session import Session
-from oncetask_sql.versions import check_not_newer, check_tables, check_version
+from oncetask_sql.versions import check_not_newer, check_recorded, check_tables, check_version
 
 DIALECT: Final = "postgresql"
 _EXISTS: Final = "SELECT to_regclass(%(name)s) IS NOT NULL"
@@ -17,6 +17,7 @@ _COLUMNS: Final = """SELECT attname FROM pg_attribute WHERE attrelid = to_regcla
 _INDEXES: Final = """SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
     WHERE i.indrelid = to_regclass(%(name)s) AND i.indisvalid"""
 _LOWEST_VERSION: Final = 130_000
+_OTHER: Final = "another schema or table_prefix"
 _RECORD_TABLE: Final = """CREATE TABLE IF NOT EXISTS oncetask_migration (
     version INTEGER NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,
@@ -33,8 +34,10 @@ async def check(session: Session, location: Location) -> None:
     """
     await _check_server(session, location)
     address = location.address
-    check_version(await _version(session, location), place=address, url=address)
-    check_tables(await _faults(session, location), place=address, remedy="use another schema or table_prefix")
+    version = await _version(session, location)
+    await _check_recorded(session, location, version)
+    check_version(version, place=address, url=address)
+    check_tables(await _faults(session, location), place=address, remedy=f"use {_OTHER}")
 
 
 async def migrate(session: Session, location: Location) -> None:
@@ -42,14 +45,13 @@ async def migrate(session: Session, location: Location) -> None:
 
     Raises:
         ConfigurationError: The server is too old, or its encoding is not UTF-8.
-        SchemaError: The schema is newer than this library.
+        SchemaError: The schema is newer than this library, or its version is not recorded.
     """
     await _check_server(session, location)
     space = {"space": location.names.lock_space}
     await session.begin([("SET LOCAL lock_timeout = 0", {}), ("SELECT pg_advisory_xact_lock(%(space)s)", space)])
     try:
-        version = await _version(session, location) or 0
-        check_not_newer(version)
+        version = await sound_version(session, location)
         await session.batch([(sql.replace("%", "%%"), {}) for sql in statements(location, after=version)])
     except BaseException:
         await session.abandon()
@@ -73,14 +75,15 @@ def script(location: Location, *, after: int) -> str:
     return "" if not pending else "BEGIN;\n\n" + "".join(f"{sql};\n\n" for sql in pending) + "COMMIT;\n"
 
 
-async def version_at_most_ours(session: Session, location: Location) -> int:
-    """Return the version of the schema, 0 for none.
+async def sound_version(session: Session, location: Location) -> int:
+    """Return the version from which a migration can go on, 0 for none.
 
     Raises:
-        SchemaError: It is newer than this library.
+        SchemaError: The schema is newer than this library, or its version is not recorded.
     """
     version = await _version(session, location) or 0
     check_not_newer(version)
+    await _check_recorded(session, location, version)
     return version
 
 
@@ -100,12 +103,22 @@ async def _check_server(session: Session, location: Location) -> None:
 
 async def _version(session: Session, location: Location) -> int | None:
     table = location.names.relation("migration")
-    ((exists,),) = await session.rows(_EXISTS, {"name": table})
-    if not exists:
-        ((others,),) = await session.rows(_EXISTS, {"name": location.names.relation("task")})
-        return 0 if others else None
+    if not await _exists(session, table):
+        return 0 if await _exists(session, location.names.relation("task")) else None
     ((version,),) = await session.rows(f"SELECT max(version) FROM {table}", {})
     return version or 0
+
+
+async def _check_recorded(session: Session, location: Location, version: int | None) -> None:
+    if not version:
+        record, *names = [location.names.relation(name) for name in ("migration", "task", "control", "later")]
+        tables = [name for name in names if await _exists(session, name)]
+        check_recorded(version, tables, record=record, place=location.address, other=_OTHER)
+
+
+async def _exists(session: Session, table: str) -> bool:
+    ((exists,),) = await session.rows(_EXISTS, {"name": table})
+    return bool(exists)
 
 
 async def _faults(session: Session, location: Location) -> list[str]:

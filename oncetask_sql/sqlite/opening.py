@@ -15,12 +15,13 @@ from oncetask_sql.sqlite.forks import Gate
 from oncetask_sql.sqlite.location import Location
 from oncetask_sql.sqlite.places import check_place
 from oncetask_sql.sqlite.turns import READ, WRITE, Work, patiently, transact
-from oncetask_sql.versions import check_not_newer, check_tables, check_version
+from oncetask_sql.versions import check_not_newer, check_recorded, check_tables, check_version
 
 T = TypeVar("T")
 
 DIALECT: Final = "sqlite"
 _SQLITE: Final = sqlite.dialect()
+_RECORD: Final = "oncetask_migration"
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'oncetask~_%' ESCAPE '~'"
 _INDEXES = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ?"
 _COLUMNS = "SELECT name, type FROM pragma_table_xinfo(?)"
@@ -36,7 +37,7 @@ def prepare(location: Location) -> None:
     """
     with _opened(location) as session:
         if session.do(READ, _version) is None:
-            session.do(WRITE, _migrate)
+            session.do(WRITE, lambda connection: _migrate(connection, location))
         session.do(READ, lambda connection: _check_schema(connection, location))
         _check_writable(session)
 
@@ -46,11 +47,11 @@ def migrate(location: Location) -> None:
 
     Raises:
         ConfigurationError: The file cannot be created, read or written there.
-        SchemaError: The schema is newer than this library.
+        SchemaError: The schema is newer than this library, or its version is not recorded.
         StoreUnavailableError: The file was locked for too long.
     """
     with _opened(location) as session:
-        session.do(WRITE, _migrate)
+        session.do(WRITE, lambda connection: _migrate(connection, location))
 
 
 def pending_script(location: Location) -> str:
@@ -58,12 +59,14 @@ def pending_script(location: Location) -> str:
 
     Raises:
         ConfigurationError: The file cannot be read.
-        SchemaError: The schema is newer than this library.
+        SchemaError: The schema is newer than this library, or its version is not recorded.
     """
     if not location.path.exists():
         return migrations.script(DIALECT)
     with _opened(location, create=False) as session:
-        return migrations.script(DIALECT, after=session.do(READ, _version_at_most_ours))
+        return migrations.script(
+            DIALECT, after=session.do(READ, lambda connection: _sound_version(connection, location))
+        )
 
 
 class _Session:
@@ -96,29 +99,36 @@ def _opened(location: Location, *, create: bool = True) -> Iterator[_Session]:
 
 def _version(connection: sqlite3.Connection) -> int | None:
     """Return the schema's version; None where no table of ours exists, 0 where none was recorded."""
-    tables = {name for (name,) in connection.execute(_TABLES)}
-    if "oncetask_migration" not in tables:
+    tables = _tables(connection)
+    if _RECORD not in tables:
         return 0 if tables else None
-    (version,) = connection.execute("SELECT max(version) FROM oncetask_migration").fetchone()
+    (version,) = connection.execute(f"SELECT max(version) FROM {_RECORD}").fetchone()
     return version or 0
 
 
-def _version_at_most_ours(connection: sqlite3.Connection) -> int:
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute(_TABLES)}
+
+
+def _sound_version(connection: sqlite3.Connection, location: Location) -> int:
+    """Return the version from which a migration can go on, 0 for none."""
     version = _version(connection) or 0
     check_not_newer(version)
+    ours = _tables(connection) & (set(schema.metadata.tables) - {_RECORD})
+    check_recorded(version, ours, record=_RECORD, place=repr(str(location.path)), other="another file")
     return version
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _migrate(connection: sqlite3.Connection, location: Location) -> None:
     """Apply what is missing; the transaction's lock keeps everybody else from doing so at the same time."""
-    for step in migrations.steps(DIALECT, after=_version_at_most_ours(connection)):
+    for step in migrations.steps(DIALECT, after=_sound_version(connection, location)):
         for statement in (migrations.RECORD_TABLE, *step.statements, step.record):
             connection.execute(statement)
 
 
 def _check_schema(connection: sqlite3.Connection, location: Location) -> None:
     place = repr(str(location.path))
-    check_version(_version(connection) or 0, place=place, url=location.url)
+    check_version(_sound_version(connection, location), place=place, url=location.url)
     check_tables(list(_faults(connection)), place=place, remedy="use another file")
 
 

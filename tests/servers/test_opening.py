@@ -20,9 +20,11 @@ from tests.sql.world import HOUR, a_claim, new_task, settlement
 
 NEWER: Final = "has version 99, and this library knows"
 OLDER: Final = "has version 0, and this library needs version 1"
+UNKNOWN: Final = "oncetask_task, but no record of their version: "
 MISFITS: Final = [
     on_postgresql("INSERT INTO oncetask_migration VALUES (99, 'later')", NEWER),
-    on_postgresql("DELETE FROM oncetask_migration", OLDER),
+    on_postgresql("DELETE FROM oncetask_migration", UNKNOWN),
+    on_postgresql("DROP TABLE oncetask_migration", UNKNOWN),
     on_postgresql("DROP INDEX oncetask_task_wait", "oncetask_task lacks oncetask_task_wait"),
     on_postgresql("ALTER TABLE oncetask_task DROP COLUMN progress", "oncetask_task lacks progress"),
     on_mariadb("UPDATE oncetask_migration SET version = 99", NEWER),

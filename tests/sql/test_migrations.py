@@ -135,6 +135,30 @@ class TestChecking:
         with pytest.raises(SchemaError, match="Upgrade the library"):
             opening.pending_script(space.location)
 
+    @pytest.mark.parametrize("loss", ["DROP TABLE oncetask_migration", "DELETE FROM oncetask_migration"])
+    def test_tables_of_an_unknown_version_are_refused(
+        self, space: Space, loss: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Opening, migrating and printing say what was lost and how to get it back; once it is back, all is well."""
+        space.prepare()
+        records = space.run("SELECT * FROM oncetask_migration")
+        space.run(loss)
+        before = space.run(OURS)
+        says = "oncetask_task, but no record of their version: oncetask_migration is missing or empty. Restore"
+
+        for refused in (opening.prepare, opening.migrate, opening.pending_script):
+            with pytest.raises(SchemaError, match=says) as caught:
+                refused(space.location)
+            assert "from a backup, or use another file." in str(caught.value)
+        assert main(["migrate", f"sqlite:///{space.path}"]) == 2
+        assert says in capsys.readouterr().err
+        assert space.run(OURS) == before
+
+        space.run(migrations.RECORD_TABLE)
+        for record in records:
+            space.run("INSERT INTO oncetask_migration VALUES (?, ?, ?)", *record)
+        opening.prepare(space.location)
+
     @pytest.mark.parametrize(
         ("change", "named"),
         [
