@@ -65,7 +65,11 @@ def test_processes_share_the_work(space: Space) -> None:
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    shares = [process.communicate("go\n", timeout=100)[0].split() for process in processes]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    shares = [process.communicate(timeout=100)[0].split() for process in processes]
 
     assert sorted(task_id for share in shares for task_id in share) == sorted(f"t{number}" for number in range(300))
     assert space.run("SELECT count(*) FROM oncetask_task WHERE outcome = 'completed'") == [(300,)]

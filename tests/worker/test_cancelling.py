@@ -99,6 +99,28 @@ async def test_the_clean_up_runs_instead_of_the_handler() -> None:
 
 
 @asynchronous
+async def test_what_is_cancelled_elsewhere_is_seen_within_a_poll() -> None:
+    """Nobody wakes the worker, and the task would be due in an hour."""
+    world = World()
+    begun: list[float] = []
+
+    async def clean_up(_: OnceTask[Job]) -> None:
+        begun.append(world.clock.monotonic())
+
+    worker, client = world.another(poll_interval=2), world.another()
+    worker.register_task_handler(Job, lambda task: None, cancellation_handler=clean_up)
+    await client.create_task(Job("a"), delay=3600)
+    async with worker.running():
+        await world.clock.run_for(10.25)
+        cancelled = world.clock.monotonic()
+        await client.cancel_task("a")
+        await world.clock.run_for(10)
+
+    assert len(begun) == 1
+    assert cancelled <= begun[0] <= cancelled + 2
+
+
+@asynchronous
 async def test_the_clean_up_has_a_budget_of_its_own() -> None:
     """Failures of the handler use up none of the clean-up's attempts; when those are used up the task is cancelled."""
     world = World()

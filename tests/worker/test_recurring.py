@@ -1,5 +1,6 @@
 """Generators and their occurrences, run by the worker."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ import pytest
 
 from oncetask import OnceTask, Outcome, Recurrence, TaskData, TaskFilter
 from oncetask_core.recurrence import Cursor, Due, due
+from oncetask_core.transition import Answer, Atom
 from tests.asynchronous import asynchronous
 from tests.worker.world import Job, World
 
@@ -79,6 +81,25 @@ async def test_all_missed_slots_fire_where_that_is_asked_for() -> None:
     await world.manager.drain()
 
     assert len(world.runs) == 6
+
+
+@asynchronous
+async def test_however_many_slots_were_missed_a_hundred_at_most_come_at_once() -> None:
+    """catch_up="all" creates them in portions, tick by tick, and loses none."""
+    world = Reports()
+    await world.create("FREQ=MINUTELY", catch_up="all")
+    world.clock.advance(timedelta(minutes=249))
+    apply, portions = world.store.real.apply, []
+
+    async def count(atoms: Sequence[Atom]) -> Sequence[Answer]:
+        portions.append(sum(len(atom.inserts) for atom in atoms))
+        return await apply(atoms)
+
+    world.store.plant(apply=count)
+    await world.manager.drain()
+
+    assert [portion for portion in portions if portion] == [100, 100, 50]
+    assert len(world.runs) == 250
 
 
 @asynchronous

@@ -1,5 +1,7 @@
 """Suspects: tasks that a worker vanished with run alone, and hold up others for a while only."""
 
+import pytest
+
 from oncetask import OnceTask, Outcome
 from oncetask_core.query import Page, TaskQuery
 from oncetask_core.worker.quiet import QUIET_SECONDS, Quiet
@@ -108,6 +110,41 @@ async def test_of_two_suspects_the_second_waits_for_the_first() -> None:
 
     assert len(begun) == 1
     assert [(await world.task(name)).outcome for name in "ab"] == [Outcome.COMPLETED] * 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("runs_for", "others", "apart"), [(1, 0, 1), (30, 0, 10), (1, 1, 10), (30, 1, 10)])
+@asynchronous
+async def test_of_several_suspects_each_worker_begins_one_every_ten_seconds(
+    workers: int, *, runs_for: float, others: int, apart: float
+) -> None:
+    """The first within lease + poll + 1 s, and 5 s later where others run; the next ones sooner if they are short."""
+    world = World()
+    begun: list[float] = []
+
+    async def handle(task: OnceTask[Job]) -> None:
+        if task.id.startswith("other"):
+            await world.sleep(task)
+        begun.append(world.clock.monotonic())
+        await world.clock.sleep(runs_for)
+
+    await world.manager.create_tasks([Job(f"suspect {number}") for number in range(8)])
+    await world.vanish_with("job", count=8)
+    running = {}
+    for number in range(workers):
+        worker = world.another()
+        worker.register_task_handler(Job, handle, concurrency=50)
+        await worker.create_tasks([Job(f"other {number}")] * others)
+        running[worker] = world.begin(worker)
+        await world.clock.run_for(0.1)
+    await world.clock.run_for(LEASE + 8 / workers * 10 + 10)
+    restarted = list(begun)
+    for worker, run in running.items():
+        await world.end(run, worker)
+
+    first = LEASE + 1 + 1 + 5 * others
+    late = [at for place, at in enumerate(restarted) if at > first + place // workers * apart]
+    assert (len(restarted), late) == (8, [])
 
 
 @asynchronous
