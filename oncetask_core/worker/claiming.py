@@ -36,6 +36,7 @@ class Claimer:
         hungry: Whether to ask for every kind: somebody woke us, or it is time to look.
         thorough: Whether to ask even for single slots of kinds that have more to do than slots.
         next_due: The earliest time at which something becomes due, as far as the store told.
+        crowded: Kinds of which a suspect waits for a slot: the next one that is free is not given to another task.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Claimer:
         self.hungry = True
         self.thorough = True
         self.next_due: datetime | None = None
+        self.crowded: frozenset[str] = frozenset()
 
     async def claim(self, handlers: Sequence[Handler]) -> bool:
         """Claim what may be claimed now; return whether anything was granted."""
@@ -99,7 +101,8 @@ class Claimer:
         return False
 
     async def _claim_others(self, handlers: Sequence[Handler]) -> bool:
-        wanted = handlers if self.hungry else [one for one in handlers if one.kind in self._full | self._freed]
+        asking = frozenset(one.kind for one in handlers) if self.hungry else self._full | self._freed
+        wanted = [one for one in handlers if one.kind in asking - self.crowded]
         demands = self._launcher.slots.demands(wanted, patient=() if self.thorough else self._full)
         asked = {kind for demand in demands for kind in demand.slots}
         self._full -= asked

@@ -31,6 +31,8 @@ class Found(NamedTuple):
     """Whether it has changed what there is to claim."""
     suspects: bool
     """Whether suspects wait for which there is room."""
+    crowded: frozenset[str]
+    """The kinds of which suspects wait while all slots are taken."""
 
 
 class Round:
@@ -40,7 +42,7 @@ class Round:
         store: The control records.
         registry: The kinds that are served.
         upkeep: Does it.
-        slots: Suspects are looked for while there is room for them.
+        slots: Suspects are claimed where there is room for them, and kept a slot where there is none.
 
     Attributes:
         paused: The kinds that were paused at the latest round.
@@ -57,18 +59,20 @@ class Round:
         """End leases that ran out, move generators on, and see what is paused and which suspects wait."""
         served, paused = frozenset(handler.kind for handler in self._registry), self.paused
         self.paused, expired = await _both(paused_kinds(self._store), self._upkeep.expire(served))
-        ticked, suspects = await _both(self._upkeep.tick(served - self.paused), self._suspects_wait())
-        return Found(expired + ticked > 0 or self.paused != paused, suspects)
+        ticked, (waiting, crowded) = await _both(self._upkeep.tick(served - self.paused), self._suspects_wait())
+        return Found(expired + ticked > 0 or self.paused != paused, bool(waiting), crowded)
+
+    async def _suspects_wait(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the kinds of which suspects wait: those with a free slot, and the others."""
+        active = [handler for handler in self._registry if handler.kind not in self.paused]
+        able = frozenset(handler.kind for handler in active if self._slots.free(handler) > 0)
+        full = frozenset(handler.kind for handler in active) - able
+        return await _both(self._upkeep.kinds_of_suspects(able), self._upkeep.kinds_of_suspects(full))
 
     async def purge(self, keep_for: timedelta | None) -> None:
         """Delete finished tasks that are older than this; None keeps them."""
         if keep_for is not None:
             await self._upkeep.purge(keep_for)
-
-    async def _suspects_wait(self) -> bool:
-        active = [handler for handler in self._registry if handler.kind not in self.paused]
-        able = frozenset(handler.kind for handler in active if self._slots.free(handler) > 0)
-        return await self._upkeep.has_suspects(able)
 
 
 class Rounds:
@@ -190,6 +194,7 @@ class Rounds:
     async def _do_all(self) -> bool:
         found = await self._one.keep_up()
         self._claimer.quiet.notice(self._seams.clock.monotonic(), waiting=found.suspects)
+        self._claimer.crowded = found.crowded
         await self._one.purge(self._settings.retention)
         return found.moved
 

@@ -100,13 +100,13 @@ class Upkeep:
         uids = tuple(self._seams.new_uid() for _ in fired.fire)
         return tick(generator, fired, Uids(created_by=self._seams.new_uid(), run_uids=uids))
 
-    async def has_suspects(self, kinds: frozenset[str]) -> bool:
-        """Return whether a task that crashed a worker could be claimed now."""
+    async def kinds_of_suspects(self, kinds: frozenset[str]) -> frozenset[str]:
+        """Return those of the kinds of which a task that crashed a worker could be claimed now."""
         if not kinds:
-            return False
+            return frozenset()
         page = await self._find(TaskFilter(kinds=kinds, live=True, due=True, suspects=True, generators=False))
         now = self._now()
-        return any(is_claimable(task, max(now, task.wait_until)) for task in page.tasks)
+        return frozenset(task.kind for task in page.tasks if is_claimable(task, max(now, task.wait_until)))
 
     async def purge(self, older_than: timedelta) -> None:
         """Delete finished tasks of every kind that ended longer ago than `older_than`, once a minute."""

@@ -1,5 +1,7 @@
 """Suspects: tasks that a worker vanished with run alone, and hold up others for a while only."""
 
+import asyncio
+
 import pytest
 
 from oncetask import OnceTask, Outcome
@@ -195,6 +197,55 @@ async def test_a_suspect_whose_kind_is_busy_slows_down_no_other_kind() -> None:
         assert not (await world.task(created.id)).is_live, number
 
     await world.end(running)
+
+
+@pytest.mark.parametrize("slots", [1, 5])
+@asynchronous
+async def test_a_suspect_is_not_overtaken_by_an_endless_stream_of_others(slots: int) -> None:
+    """Where they keep all slots of its kind busy, one that becomes free is not given to the next of them."""
+    world = World()
+    begun: dict[str, float] = {}
+
+    @world.manager.task_handler(Job, concurrency=slots)
+    async def handle(task: OnceTask[Job]) -> None:
+        begun[task.id] = world.clock.monotonic()
+        await world.clock.sleep(3)
+
+    await world.manager.create_task(Job("suspect"))
+    await world.vanish_with("job")
+    world.clock.advance(LEASE - 10)
+    await world.manager.create_tasks([Job(f"other {number}") for number in range(20 * slots)])
+    running = world.begin()
+    await world.clock.run_for(40)
+    await world.end(running)
+
+    assert LEASE <= begun["suspect"] <= LEASE + 1 + 1 + 3 + 5
+    assert len(begun) >= 9 * slots
+
+
+@asynchronous
+async def test_a_slot_that_was_kept_for_a_suspect_is_used_when_another_worker_took_that() -> None:
+    """The next round finds out."""
+    world = World()
+    worker, goes_on = world.another(poll_interval=SELDOM), asyncio.Event()
+
+    @worker.task_handler(Job, concurrency=1)
+    async def handle(task: OnceTask[Job]) -> None:
+        if task.id == "long":
+            await goes_on.wait()
+
+    await worker.create_task(Job("suspect"))
+    await world.vanish_with("job")
+    await worker.create_task(Job("long"))
+    running = world.begin(worker)
+    await world.clock.run_for(LEASE + 1)
+    assert len(await world.vanish_with("job")) == 1
+    goes_on.set()
+    await worker.create_task(Job("other"))
+    await world.clock.run_for(SELDOM / 2)
+    assert world.names("other") == ["started", "completed"]
+
+    await world.end(running, worker)
 
 
 @asynchronous
