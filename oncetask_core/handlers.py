@@ -15,7 +15,7 @@ from oncetask_core.errors import ConfigurationError
 from oncetask_core.limits import check_duration
 from oncetask_core.payload import check_type, decode_payload, plain
 from oncetask_core.policies import GuardedPolicy
-from oncetask_core.retry import DEFAULT_CLEANUP_RETRY, DEFAULT_RETRY, RetryPolicy
+from oncetask_core.retry import DEFAULT_CLEANUP_RETRY, DEFAULT_RETRY, RetryPolicy, check_policy
 from oncetask_core.task import OnceTask
 
 HandlerFunction = Callable[..., Any]
@@ -77,14 +77,8 @@ class HandlerOptions:
         check_duration(self.lease_duration, "lease_duration", positive=True)
         if self.timeout is not None:
             check_duration(self.timeout, "timeout", positive=True)
-        for name in ("retry_policy", "cancellation_retry_policy"):
-            policy = getattr(self, name)
-            if not isinstance(policy, RetryPolicy):
-                raise ConfigurationError(
-                    value=policy,
-                    rule=f"{name} has a method delay_after(attempts, error, *, chance)",
-                    remedy="Use ExponentialBackoffPolicy(), FixedDelayPolicy(), NoRetryPolicy() or your own.",
-                )
+        check_policy(self.retry_policy, "retry_policy")
+        check_policy(self.cancellation_retry_policy, "cancellation_retry_policy")
 
     @property
     def lease_for(self) -> timedelta:

@@ -1,5 +1,6 @@
 """Retry policies: after how long a failed task is tried again, or that it is not."""
 
+import inspect
 import math
 import sys
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
-from oncetask_core.errors import ConfigurationError
+from oncetask_core.errors import ConfigurationError, shown
 from oncetask_core.limits import check_duration
 
 Errors = tuple[type[BaseException], ...]
@@ -29,6 +30,45 @@ class RetryPolicy(Protocol):
         ...
 
 
+def check_policy(value: object, name: str) -> None:
+    """Refuse what is no retry policy, or cannot be asked as one.
+
+    Args:
+        value: An object with a method `delay_after(attempts, error, *, chance)`; where Python cannot tell the
+            parameters of that method, they are taken to fit.
+        name: What the policy is called in the error.
+
+    Raises:
+        ConfigurationError: It has no such method, or is a class in place of an object.
+    """
+    method = getattr(value, "delay_after", None)
+    if not callable(method) or inspect.iscoroutinefunction(method):
+        raise ConfigurationError(
+            value=value,
+            rule=f"{name} has a method delay_after(attempts, error, *, chance)",
+            remedy="Use ExponentialBackoffPolicy(), FixedDelayPolicy(), NoRetryPolicy() or your own; "
+            "delay_after is a plain method, without async.",
+        )
+    if isinstance(value, type):
+        raise ConfigurationError(
+            value=value,
+            rule=f"{name} is a policy, made by calling its class",
+            remedy=f"You passed the class itself: write {value.__name__}().",
+        )
+    try:
+        signature = inspect.signature(method, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(1, ValueError(), chance=0.0)
+    except TypeError as error:
+        raise ConfigurationError(
+            value=value,
+            rule=f"{name} is asked as delay_after(attempts, error, chance=...), which delay_after{signature} refuses",
+            remedy="Write `def delay_after(self, attempts, error, *, chance)`.",
+        ) from error
+
+
 def check_attempts(value: object, name: str = "max_attempts") -> int:
     """Return `value` if it is a limit of attempts: 1 or more, or 0 for no limit.
 
@@ -42,6 +82,22 @@ def check_attempts(value: object, name: str = "max_attempts") -> int:
             remedy="Use NoRetryPolicy() for a single attempt.",
         )
     return value
+
+
+def _check_errors(value: object, name: str) -> None:
+    if not _are_errors(value):
+        raise ConfigurationError(
+            value=value,
+            rule=f"{name} is a tuple of exception types",
+            remedy="Write the classes themselves: (ValueError, KeyError), or () for none.",
+        )
+
+
+def _are_errors(value: object) -> bool:
+    """Return whether `except` would take `value`: an exception type, or a tuple of such."""
+    if isinstance(value, tuple):
+        return all(_are_errors(member) for member in value)
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 def _check_fraction(value: object, name: str) -> None:
@@ -86,6 +142,7 @@ class ExponentialBackoffPolicy:
         object.__setattr__(self, "base_delay", check_duration(self.base_delay, "base_delay"))
         object.__setattr__(self, "max_delay", check_duration(self.max_delay, "max_delay"))
         _check_fraction(self.jitter, "jitter")
+        _check_errors(self.give_up_on, "give_up_on")
         if not _is_factor(self.multiplier):
             raise ConfigurationError(
                 value=self.multiplier,
@@ -138,6 +195,7 @@ class FixedDelayPolicy:
         check_attempts(self.max_attempts)
         object.__setattr__(self, "delay", check_duration(self.delay, "delay"))
         _check_fraction(self.jitter, "jitter")
+        _check_errors(self.give_up_on, "give_up_on")
 
     def delay_after(self, attempts: int, error: BaseException, *, chance: float) -> timedelta | None:
         """Return the delay, or None when the attempts are used up or the error is final."""
@@ -162,10 +220,30 @@ class ByExceptionPolicy:
     Args:
         rules: Policies by exception type, in order.
         otherwise: The policy for everything else.
+
+    Raises:
+        ConfigurationError: A rule is not for an exception type, or what should be a policy is none.
     """
 
     rules: Mapping[type[BaseException], RetryPolicy]
     otherwise: RetryPolicy = field(default_factory=ExponentialBackoffPolicy)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rules, Mapping):
+            raise ConfigurationError(
+                value=self.rules,
+                rule="rules is a mapping of exception types to policies",
+                remedy="Write {ConnectionError: FixedDelayPolicy(delay=5)}.",
+            )
+        for type_, policy in self.rules.items():
+            if not _are_errors(type_):
+                raise ConfigurationError(
+                    value=type_,
+                    rule="each rule is for an exception type",
+                    remedy="Write the class itself, as in {ConnectionError: FixedDelayPolicy(delay=5)}.",
+                )
+            check_policy(policy, f"the policy for {shown(type_)}")
+        check_policy(self.otherwise, "otherwise")
 
     def delay_after(self, attempts: int, error: BaseException, *, chance: float) -> timedelta | None:
         """Return what the chosen policy says."""

@@ -1,10 +1,13 @@
 """Retry policies: when a failed task is tried again."""
 
+import functools
 import math
 import sys
 from datetime import timedelta
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -20,6 +23,7 @@ from oncetask_core.retry import (
     NoRetryPolicy,
     RetryPolicy,
     check_attempts,
+    check_policy,
 )
 
 ERROR = RuntimeError("no")
@@ -174,6 +178,19 @@ def test_policy_is_chosen_by_the_error() -> None:
         (FixedDelayPolicy, {"jitter": "0"}, "jitter"),
         (FixedDelayPolicy, {"delay": math.inf}, "delay"),
         (FixedDelayPolicy, {"max_attempts": "3"}, "max_attempts"),
+        (FixedDelayPolicy, {"give_up_on": "x"}, "give_up_on"),
+        (FixedDelayPolicy, {"give_up_on": [ValueError]}, "give_up_on"),
+        (FixedDelayPolicy, {"give_up_on": (ValueError, "x")}, "give_up_on"),
+        (FixedDelayPolicy, {"give_up_on": ValueError()}, "give_up_on"),
+        (ExponentialBackoffPolicy, {"give_up_on": (int,)}, "give_up_on"),
+        (ByExceptionPolicy, {"rules": None}, "rules"),
+        (ByExceptionPolicy, {"rules": [(ValueError, NoRetryPolicy())]}, "rules"),
+        (ByExceptionPolicy, {"rules": {5: NoRetryPolicy()}}, "exception type"),
+        (ByExceptionPolicy, {"rules": {"ValueError": NoRetryPolicy()}}, "exception type"),
+        (ByExceptionPolicy, {"rules": {ValueError: NoRetryPolicy}}, "ValueError"),
+        (ByExceptionPolicy, {"rules": {ValueError: None}}, "ValueError"),
+        (ByExceptionPolicy, {"rules": {}, "otherwise": "x"}, "otherwise"),
+        (ByExceptionPolicy, {"rules": {}, "otherwise": FixedDelayPolicy}, "otherwise"),
     ],
 )
 def test_settings_out_of_bounds_are_refused(policy: Any, settings: dict[str, Any], word: str) -> None:
@@ -191,6 +208,80 @@ def test_settings_at_their_bounds_are_fine() -> None:
 
     assert policy.delay_after(9, ERROR, chance=0.0) == timedelta(minutes=5)
     assert policy.delay_after(9, ERROR, chance=1.0) == timedelta(0)
+
+
+@pytest.mark.parametrize("final", [ValueError, (ValueError, (KeyError, OSError)), ()])
+def test_errors_are_given_as_to_except(final: Any) -> None:
+    """One type, or a tuple that may contain tuples."""
+    policy = FixedDelayPolicy(give_up_on=final)
+
+    assert policy.delay_after(1, ERROR, chance=0.0) == timedelta(0)
+    assert (policy.delay_after(1, ValueError(), chance=0.0) is None) == bool(final)
+
+
+class OwnPolicy:
+    """What delays without a keyword would be."""
+
+    def delay_after(self, attempts: int, error: BaseException) -> timedelta | None: ...
+
+
+class EagerPolicy:
+    """Asks for its attempts by another name, which does not matter."""
+
+    def delay_after(self, count: int, reason: BaseException, /, **_: object) -> timedelta | None: ...
+
+
+class AsynchronousPolicy:
+    """Would return a coroutine."""
+
+    async def delay_after(self, attempts: int, error: BaseException, *, chance: float) -> timedelta | None: ...
+
+
+class AdaptedPolicy:
+    """Is asked through a decorator, which takes more than what it decorates."""
+
+    @functools.wraps(OwnPolicy.delay_after)
+    def delay_after(self, *_: object, **__: object) -> timedelta | None: ...
+
+
+class Opaque:
+    """Has a method whose parameters nobody knows, like one of an extension module."""
+
+    @property
+    def delay_after(self) -> object:
+        class Method:
+            __signature__ = "unknown"
+
+            def __call__(self, *args: object, **kwargs: object) -> None: ...
+
+        return Method()
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        (NoRetryPolicy, r"got <class '.*NoRetryPolicy'>. You passed the class itself: write NoRetryPolicy\(\)"),
+        (OwnPolicy, r"write OwnPolicy\(\)"),
+        (int, "has a method delay_after"),
+        (None, "has a method delay_after.*got None"),
+        (SimpleNamespace(delay_after=5), "has a method delay_after"),
+        (OwnPolicy(), r"delay_after\(attempts: int, error: BaseException\).*refuses; got .*OwnPolicy object"),
+        (AsynchronousPolicy(), "plain method"),
+    ],
+)
+def test_what_cannot_be_asked_is_no_policy(policy: object, says: str) -> None:
+    """A class in place of its object has the method, too, but is not asked by it."""
+    with pytest.raises(ConfigurationError, match="^retry_policy .*" + says) as caught:
+        check_policy(policy, "retry_policy")
+
+    assert caught.value.value is policy
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("policy", [EagerPolicy(), AdaptedPolicy(), Opaque(), Mock(), UNLIMITED])
+def test_a_policy_is_what_can_be_asked(policy: object) -> None:
+    """Parameters may have any name, and where Python knows none they are taken to fit."""
+    check_policy(policy, "retry_policy")
 
 
 def test_attempts_of_any_number_are_fine() -> None:

@@ -17,6 +17,7 @@ from oncetask import (
     InputError,
     InvalidRecurrenceError,
     InvalidTaskError,
+    NoRetryPolicy,
     OnceTask,
     Recurrence,
     RetryAfter,
@@ -236,6 +237,18 @@ REGISTRATIONS: list[tuple[str, Callable[[TaskManager], object], type[InputError]
         lambda m: m.register_task_handler(Job, fine, retry_policy="twice"),  # type: ignore[arg-type]  # wrong on purpose
         ConfigurationError,
         "twice",
+    ),
+    (
+        "the class of a policy",
+        lambda m: m.register_task_handler(Job, fine, retry_policy=NoRetryPolicy),  # type: ignore[arg-type]  # wrong on purpose
+        ConfigurationError,
+        "write NoRetryPolicy()",
+    ),
+    (
+        "the class of a policy, for clean-ups",
+        lambda m: m.task_handler(Job, cancellation_retry_policy=NoRetryPolicy)(fine),  # type: ignore[arg-type]  # wrong on purpose
+        ConfigurationError,
+        "cancellation_retry_policy",
     ),
     ("an unknown kind", lambda m: m.unregister("nobody"), UnknownKindError, "nobody"),
     ("an unknown scheme", lambda m: TaskManager("redis://host"), ConfigurationError, "redis://host"),
