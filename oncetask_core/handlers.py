@@ -33,9 +33,21 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class PerTask(msgspec.Struct, frozen=True):
-    """What a group handler returns to give each member an outcome of its own: a value or `Failed`, by task id."""
+    """What a group handler returns to give each member an outcome of its own: a value or `Failed`, by task id.
+
+    Raises:
+        ConfigurationError: The outcomes are no mapping.
+    """
 
     outcomes: Mapping[str, object]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.outcomes, Mapping):
+            raise ConfigurationError(
+                value=self.outcomes,
+                rule="PerTask takes a mapping of task ids to outcomes",
+                remedy="Write PerTask({task.id: ... for task in tasks}), or return one result for all without it.",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

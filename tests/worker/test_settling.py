@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -228,13 +229,23 @@ class Hasty(RetryAfter):
         pass
 
 
-@pytest.mark.parametrize("outcome", [PerTask(None), PerTask([("a", 1)]), Failed(Hasty())])  # type: ignore[arg-type]  # on purpose
+class Unreadable(dict[str, object]):
+    """Outcomes whose author overrode too much."""
+
+    def __contains__(self, key: object) -> bool:
+        raise LookupError(key)
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [None, [("a", 1)], Unreadable(), {"a": Failed(Hasty())}],
+    ids=["none", "pairs", "unreadable", "a signal that was made wrongly"],
+)
 @asynchronous
-async def test_an_outcome_that_was_put_together_wrongly_is_a_failed_attempt(outcome: object) -> None:
+async def test_an_outcome_that_was_put_together_wrongly_is_a_failed_attempt(outcomes: Any) -> None:
     """The slot and the lease are not lost over it."""
     world = World()
-    value = PerTask({"a": outcome}) if isinstance(outcome, Failed) else outcome
-    world.manager.register_resource_key_handler(Keyed, lambda tasks: value, retry_policy=NoRetryPolicy())
+    world.manager.register_resource_key_handler(Keyed, lambda tasks: PerTask(outcomes), retry_policy=NoRetryPolicy())
     await world.manager.create_task(Keyed("a"))
     await world.manager.drain()
 
