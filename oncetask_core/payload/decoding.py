@@ -13,6 +13,9 @@ from oncetask_core.payload.text import read_text
 
 T = TypeVar("T")
 
+REGISTER = "Register a type that fits what is stored, or delete the task."
+ASK = "Ask for a type that fits what is stored, or correct the one that the handler or the payload class declares."
+
 
 def decode_payload(text: str, type_: type[T], *, limit: int = MAX_BYTES, nodes: int = MAX_NODES) -> T:
     """Return the payload that a JSON text describes.
@@ -65,17 +68,17 @@ def _decode(text: str, type_: Any, *, what: str, bounds: Bounds) -> Any:
         value = read_text(data, bounds)
         return value if type_ is object else decoder_of(type_).decode(data)
     except BrokenRuleError as broken:
-        _refuse(what, f"breaks the rule that it {broken.rule}; got {shown(broken.value)}", None)
+        reason = f"the stored {what} breaks the rule that it {broken.rule}; got {shown(broken.value)}"
+        raise PayloadError(f"{reason}. {REGISTER}") from None
     except msgspec.ValidationError as error:
-        _refuse(what, f"does not fit {_name(type_)}: {clean_text(str(error), MAX_ERROR_BYTES)}", error.__cause__)
+        _misfit(what, type_, clean_text(str(error), MAX_ERROR_BYTES), cause=error.__cause__)
     except Exception as error:  # noqa: BLE001 - constructors and validators of the type's own may raise anything
-        _refuse(what, f"does not fit {_name(type_)}: {describe_exception(error)}", error)
+        _misfit(what, type_, describe_exception(error), cause=error)
 
 
-def _refuse(what: str, reason: str, cause: BaseException | None) -> NoReturn:
-    raise PayloadError(
-        f"the stored {what} {reason}. Register a type that fits what is stored, or delete the task."
-    ) from cause
+def _misfit(what: str, type_: Any, reason: str, *, cause: BaseException | None) -> NoReturn:
+    remedy = REGISTER if what == "payload" else ASK
+    raise PayloadError(f"the stored {what} does not fit {_name(type_)}: {reason}. {remedy}") from cause
 
 
 def _to_bytes(text: str) -> bytes:

@@ -182,6 +182,7 @@ def test_the_reason_of_a_misfit_is_told(text: str, type_: Any, reason: str) -> N
     with pytest.raises(PayloadError) as caught:
         decode_value(text, type_)
 
+    assert str(caught.value).endswith("correct the one that the handler or the payload class declares.")
     assert f"the stored value does not fit {reason}" in str(caught.value) or f": {reason}" in str(caught.value)
 
 
