@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar, overload
 
 from oncetask_core import controls
-from oncetask_core.composition import masked, store_from_url
+from oncetask_core.arguments import check_filter
+from oncetask_core.composition import check_store, make_store, masked
 from oncetask_core.creating import Created, conflict_of, insert, raise_conflicts
-from oncetask_core.env import current_env
 from oncetask_core.errors import ConfigurationError, InvalidTaskError
 from oncetask_core.lifecycle import StoreGate
 from oncetask_core.limits import (
     check_duration,
-    check_env,
     check_ids,
     check_kind,
     check_resource_key,
@@ -32,13 +31,11 @@ from oncetask_core.waiting import Waiter
 from oncetask_core.worker import Seams, Worker
 from oncetask_core.worker.binding import bound
 from oncetask_core.worker.completing import caller_transactions
+from oncetask_core.worker.settings import check_seams
 from oncetask_core.worker.upkeep import purge
 
 R = TypeVar("R")
 Duration = timedelta | float
-
-VERBS = ("insert", "get", "find", "count", "claim", "apply", "renew", "delete", "read_control", "write_control")
-"""What makes an object a store."""
 
 
 class OnThisThread(NamedTuple):
@@ -55,9 +52,9 @@ class TaskClient:
     """
 
     def __init__(self, store: TaskStore | str, *, env: str | None, seams: Seams | None) -> None:
-        self._seams = Seams() if seams is None else seams
+        self._seams = check_seams(seams)
         self._address = masked(store) if isinstance(store, str) else type(store).__name__
-        self._gate = StoreGate(_make_store(store, env, self._seams))
+        self._gate = StoreGate(make_store(store, env=env, clock=self._seams.clock))
         self._registry = Registry()
         self._worker: Worker | None = None
         self._is_running = False
@@ -82,7 +79,12 @@ class TaskClient:
 
     @contextmanager
     def override(self, store: TaskStore) -> Iterator[None]:
-        """Use another store for the length of a `with` block, in tests."""
+        """Use another store for the length of a `with` block, in tests.
+
+        Raises:
+            ConfigurationError: It is no store, but for example a URL, or this manager is running.
+        """
+        check_store(store, "override takes a store")
         self._refuse_while_running("override the store")
         original, self._gate = self._gate, StoreGate(store)
         try:
@@ -197,18 +199,26 @@ class TaskClient:
             cursor: The `cursor` of the page before.
 
         Raises:
-            ConfigurationError: `limit` or `cursor` is invalid.
+            ConfigurationError: `where` is no filter, or `limit` or `cursor` is invalid.
         """
-        query = TaskQuery(where=TaskFilter() if where is None else where, order=order, limit=limit, cursor=cursor)
+        query = TaskQuery(where=check_filter(where), order=order, limit=limit, cursor=cursor)
         page = await (await self._gate.opened()).find(query)
         return Page(tasks=[self._bound(t) for t in page.tasks], cursor=page.cursor, unreadable=page.unreadable)
 
     async def count_tasks(self, where: TaskFilter | None = None) -> int:
-        """Return how many tasks match; None means all."""
-        return await (await self._gate.opened()).count(TaskFilter() if where is None else where)
+        """Return how many tasks match; None means all.
+
+        Raises:
+            ConfigurationError: `where` is no filter.
+        """
+        wanted = check_filter(where)
+        return await (await self._gate.opened()).count(wanted)
 
     async def get_pending_count(self, kind: str) -> int:
-        """Return how many tasks of a kind are due and not leased, those behind a busy key and generators included."""
+        """Return how many tasks of a kind are due and not leased, those behind a busy key and generators included.
+
+        Any kind may be asked for: other processes may run it, and one that nobody knows has none.
+        """
         return await self.count_tasks(TaskFilter(kinds=frozenset({check_kind(kind)}), due=True))
 
     async def cancel_task(self, task_id: str) -> bool:
@@ -290,11 +300,15 @@ class TaskClient:
         return await waiter.wait(task_id, result_type=result_type, timeout=timeout)
 
     async def pause(self, kind: str) -> None:
-        """Keep every worker from starting tasks of a kind, from its next poll on; what runs goes on."""
+        """Keep every worker from starting tasks of a kind, from its next poll on; what runs goes on.
+
+        Any kind is accepted, for workers of other processes, or of a later release, may run it: check its spelling, or
+        what `paused_kinds` returns.
+        """
         await controls.pause(await self._gate.opened(), check_kind(kind))
 
     async def resume(self, kind: str) -> None:
-        """Let the tasks of a paused kind run again."""
+        """Let the tasks of a paused kind run again; any kind is accepted, as by `pause`."""
         await controls.resume(await self._gate.opened(), check_kind(kind))
         self._wake()
 
@@ -370,21 +384,6 @@ def _when(delay: Duration | None, at: datetime | None) -> When | None:
     if delay is not None:
         return StoreNow(check_duration(delay, "delay", error=InvalidTaskError))
     return None if at is None else check_time(at, "at")
-
-
-def _make_store(store: TaskStore | str, env: str | None, seams: Seams) -> TaskStore:
-    if isinstance(store, str):
-        name = current_env() if env is None else check_env(env)
-        return store_from_url(store, env=name, clock=seams.clock)
-    if not all(hasattr(store, verb) for verb in VERBS):  # not isinstance: a store may be a proxy
-        raise ConfigurationError(value=store, rule="a manager takes a store or its URL", remedy="Try memory://.")
-    if env is not None and env != store.env:
-        raise ConfigurationError(
-            value=env,
-            rule=f"a store serves one environment, and this one serves {store.env!r}",
-            remedy="Leave out env, or make the store for that environment.",
-        )
-    return store
 
 
 def default_name() -> str:

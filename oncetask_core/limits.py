@@ -47,11 +47,12 @@ def check_ids(ids: Iterable[str]) -> list[str]:
     """Return task ids, each once, in their order.
 
     Raises:
-        InvalidTaskError: One is no task id, or a text was given in place of several: its letters are not meant.
+        InvalidTaskError: One is no task id, or one thing was given in place of several, such as a text, whose letters
+            are not meant.
     """
-    if isinstance(ids, str | bytes):
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise InvalidTaskError(
-            value=ids, rule="several task ids are given as a list or another collection", remedy="Put it into a list."
+            value=ids, rule="several task ids are given as a list or another collection", remedy="Put one into a list."
         )
     return list(dict.fromkeys(check_id(task_id) for task_id in ids))
 

@@ -9,6 +9,7 @@ from typing import TypedDict, TypeVar, Unpack
 
 import msgspec
 
+from oncetask_core.arguments import check_event_hook, check_lifecycle_hook
 from oncetask_core.client import Duration, TaskClient, default_name
 from oncetask_core.errors import StoreError
 from oncetask_core.handlers import HandlerFunction, options_named
@@ -158,17 +159,32 @@ class TaskManager(TaskClient):
         self._registry.remove(check_kind(kind))
 
     def on_event(self, hook: Hook) -> Hook:
-        """Call `hook(event)` for every event of the worker; usable as a decorator."""
+        """Call `hook(event)` for every event of the worker; usable as a decorator.
+
+        Raises:
+            ConfigurationError: It is no plain function, or cannot be called so.
+        """
+        check_event_hook(hook)
         self._hooks.append(hook)
         return hook
 
     def on_start(self, hook: LifecycleHook) -> LifecycleHook:
-        """Call `hook()` before the worker claims anything; usable as a decorator."""
+        """Call `hook()` before the worker claims anything; usable as a decorator.
+
+        Raises:
+            ConfigurationError: It cannot be called so.
+        """
+        check_lifecycle_hook(hook)
         self._starts.append(hook)
         return hook
 
     def on_stop(self, hook: LifecycleHook) -> LifecycleHook:
-        """Call `hook()` after the worker has drained, the latest registered first; usable as a decorator."""
+        """Call `hook()` after the worker has drained, the latest registered first; usable as a decorator.
+
+        Raises:
+            ConfigurationError: It cannot be called so.
+        """
+        check_lifecycle_hook(hook)
         self._stops.append(hook)
         return hook
 

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from oncetask_core.errors import ConfigurationError, shown
 from oncetask_core.limits import check_duration
+from oncetask_core.signatures import unfit_signature
 
 Errors = tuple[type[BaseException], ...]
 NO_DELAY = timedelta(0)
@@ -55,18 +56,13 @@ def check_policy(value: object, name: str) -> None:
             rule=f"{name} is a policy, made by calling its class",
             remedy=f"You passed the class itself: write {value.__name__}().",
         )
-    try:
-        signature = inspect.signature(method, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(1, ValueError(), chance=0.0)
-    except TypeError as error:
+    signature = unfit_signature(method, 1, ValueError(), chance=0.0)
+    if signature is not None:
         raise ConfigurationError(
             value=value,
             rule=f"{name} is asked as delay_after(attempts, error, chance=...), which delay_after{signature} refuses",
             remedy="Write `def delay_after(self, attempts, error, *, chance)`.",
-        ) from error
+        )
 
 
 def check_attempts(value: object, name: str = "max_attempts") -> int:

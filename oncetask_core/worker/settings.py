@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from oncetask_core.clock import Clock, SystemClock, VirtualClock
+from oncetask_core.errors import ConfigurationError
 from oncetask_core.limits import check_duration, check_worker_name
 
 
@@ -27,6 +28,21 @@ class Seams:
     def threaded_renewals(self) -> bool:
         """Whether leases are renewed on a thread of their own; in virtual time they share the event loop."""
         return not isinstance(self.clock, VirtualClock)
+
+
+def check_seams(seams: object) -> Seams:
+    """Return the seams that are meant; None means those of the real world.
+
+    Raises:
+        ConfigurationError: It is something else, such as a clock alone.
+    """
+    if seams is None:
+        return Seams()
+    if not isinstance(seams, Seams):
+        raise ConfigurationError(
+            value=seams, rule="seams is a Seams", remedy="Write Seams(clock=VirtualClock()), or leave it out."
+        )
+    return seams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

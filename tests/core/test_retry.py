@@ -250,7 +250,7 @@ class Opaque:
     @property
     def delay_after(self) -> object:
         class Method:
-            __signature__ = "unknown"
+            __signature__ = 5  # which is none
 
             def __call__(self, *args: object, **kwargs: object) -> None: ...
 
