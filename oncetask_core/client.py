@@ -25,7 +25,7 @@ from oncetask_core.query import Page, TaskFilter, TaskOrder, TaskQuery
 from oncetask_core.registry import Registry
 from oncetask_core.store import CallerTransactions, TaskStore
 from oncetask_core.task import DEFAULT_QUEUE, NewTask, OnceTask, StoreNow, When
-from oncetask_core.task_data import Identity, TaskData, Wishes, new_task
+from oncetask_core.task_data import Identity, TaskData, Wishes, new_task, several
 from oncetask_core.transition import Inserted
 from oncetask_core.waiting import Waiter
 from oncetask_core.worker import Seams, Worker
@@ -148,7 +148,7 @@ class TaskClient:
             BulkOperationError: Some ids belong to tasks of another kind; every other task was created or existed.
         """
         created_by = self._seams.new_uid()
-        tasks = [new_task(data, Wishes(), self._identity(created_by)) for data in payloads]
+        tasks = [new_task(data, Wishes(), self._identity(created_by)) for data in several(payloads)]
         if not tasks:
             return []
         answers = await self._insert(tasks, session)

@@ -1,8 +1,8 @@
 """What a payload class has to offer, and how a payload becomes a task to be inserted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import ClassVar, Generic, Protocol, TypeVar, cast, get_args, get_origin
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, get_args, get_origin
 
 import msgspec
 
@@ -35,7 +35,7 @@ class TaskData(Protocol, Generic[R_co]):
     - `scheduled_time() -> datetime | None`: not before this time (aware).
     - `recurrence() -> Recurrence | None`: the task becomes a generator of occurrences.
 
-    Optional class attribute: `strict_order = True` makes the tasks of a key run in order of creation.
+    Optional class attribute, a bool: `strict_order = True` makes the tasks of a key run in order of creation.
     """
 
     kind: ClassVar[str]
@@ -69,6 +69,7 @@ def new_task(data: TaskData[object], wishes: Wishes, identity: Identity) -> NewT
         InvalidTaskError: A part of it could not be stored or run; names value, rule and way out.
         InvalidRecurrenceError: Its recurrence rule is malformed, out of bounds or empty.
     """
+    _check_payload(data)
     rule = _recurrence_of(data)
     scheduled = _scheduled_time_of(data)
     if rule is not None and (scheduled is not None or wishes.when is not None):
@@ -86,13 +87,45 @@ def new_task(data: TaskData[object], wishes: Wishes, identity: Identity) -> NewT
         created_by=identity.created_by,
         wait_until=_when(scheduled, wishes) if start is None else start.slot,
         resource_key=_resource_key_of(data),
-        strict_order=bool(getattr(data, "strict_order", False)),
+        strict_order=_strict_order_of(data),
         queue=check_queue(wishes.queue),
         priority=check_priority(wishes.priority),
         headers=check_headers(wishes.headers),
         recurrence=rule,
         slots_used=0 if start is None else start.used,
     )
+
+
+def several(payloads: Iterable[TaskData[Any]]) -> Iterable[TaskData[Any]]:
+    """Return the payloads.
+
+    Raises:
+        InvalidTaskError: They are no collection, or one payload, whose own members are not meant.
+    """
+    is_one = hasattr(payloads, "idempotent_id") or isinstance(payloads, str | bytes | Mapping)
+    if is_one or not isinstance(payloads, Iterable):
+        raise InvalidTaskError(
+            value=payloads,
+            rule="several payloads are given as a list or another collection",
+            remedy="Put one into a list, or pass it to create_task.",
+        )
+    return payloads
+
+
+def _check_payload(data: object) -> None:
+    """Refuse what is so far from a payload that the rules for its members would not help."""
+    if isinstance(data, type):
+        raise InvalidTaskError(
+            value=data,
+            rule="a payload is an object, and not its class",
+            remedy=f"Write {data.__name__}(...), with what the handler needs.",
+        )
+    if not hasattr(data, "kind") and not hasattr(data, "idempotent_id"):
+        raise InvalidTaskError(
+            value=data,
+            rule="a payload is an object of a class of your own, such as a dataclass, with a kind and an idempotent_id",
+            remedy="Give the class `kind: ClassVar[str] = 'send_email'` and `def idempotent_id(self) -> str`.",
+        )
 
 
 def kind_of(data: object) -> str:
@@ -124,10 +157,11 @@ def _call(data: object, name: str, *, required: bool = False) -> object:
     if method is None and not required:
         return None
     if not callable(method):
+        rename = "" if method is None else " Rename the field of this name."
         raise InvalidTaskError(
             value=method,
             rule=f"{name} of {type(data).__name__} is a method without parameters",
-            remedy=f"Write `def {name}(self)`; rename a field of this name.",
+            remedy=f"Write `def {name}(self)`.{rename}",
         )
     return cast(object, method())
 
@@ -135,6 +169,17 @@ def _call(data: object, name: str, *, required: bool = False) -> object:
 def _resource_key_of(data: object) -> str | None:
     key = _call(data, "resource_key")
     return None if key is None or key == "" else check_resource_key(key)
+
+
+def _strict_order_of(data: object) -> bool:
+    strict = getattr(data, "strict_order", False)
+    if not isinstance(strict, bool):
+        raise InvalidTaskError(
+            value=strict,
+            rule=f"strict_order of {type(data).__name__} is True or False, and no method",
+            remedy="Write `strict_order: ClassVar[bool] = True`, or a property where it differs from task to task.",
+        )
+    return strict
 
 
 def _scheduled_time_of(data: object) -> datetime | None:

@@ -71,6 +71,18 @@ def test_payload_may_say_everything() -> None:
     assert (task.priority, task.queue, task.headers) == (-3, "slow", {"a": "b"})
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_order_may_differ_from_task_to_task(*, strict: bool) -> None:
+    """A property says it for each."""
+
+    class Choosy(Letter):
+        @property
+        def strict_order(self) -> bool:
+            return strict
+
+    assert made(Choosy()).strict_order is strict
+
+
 @pytest.mark.parametrize("key", [None, ""])
 def test_empty_key_is_none(key: str | None) -> None:
     """A task without a key takes part in no exclusion."""

@@ -1,7 +1,7 @@
 """Bad input: a typed error that names the value, the rule and the way out, before anything is written."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -75,6 +75,27 @@ class FieldForMethod:
         return "x"
 
 
+class Asked(Keyed):
+    """A payload whose strict_order is a method, like its resource_key."""
+
+    def strict_order(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Strict(Keyed):
+    """A payload whose strict_order is whatever a test wants."""
+
+    strict_order: Any = None
+
+
+class Several(Job):
+    """A payload that can be iterated over, as pydantic's models can."""
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(())
+
+
 def rule(text: str, **options: Any) -> Recurrence:
     return Recurrence(rrule=text, dtstart=options.pop("dtstart", NOON), **options)
 
@@ -126,6 +147,28 @@ CREATIONS: list[tuple[str, Action, type[InputError], str]] = [
         lambda m: m.create_task(Odd(rule=rule("FREQ=DAILY", timezone="Mars/Olympus"))),
         InvalidRecurrenceError,
         "Mars/Olympus",
+    ),
+    ("a text for a payload", lambda m: m.create_task("hello"), InvalidTaskError, "dataclass"),  # type: ignore[arg-type]  # wrong on purpose
+    ("nothing for a payload", lambda m: m.create_task(None), InvalidTaskError, "got None. Give the class"),  # type: ignore[arg-type]  # wrong on purpose
+    ("the class of a payload", lambda m: m.create_task(Job), InvalidTaskError, "Write Job(...)"),  # type: ignore[arg-type]  # wrong on purpose
+    ("the class of a payload, among several", lambda m: m.create_tasks([Job]), InvalidTaskError, "Write Job(...)"),  # type: ignore[list-item]  # wrong on purpose
+    ("one payload for several", lambda m: m.create_tasks(Job("a")), InvalidTaskError, "pass it to create_task"),  # type: ignore[arg-type]  # wrong on purpose
+    ("one payload with members", lambda m: m.create_tasks(Several("a")), InvalidTaskError, "pass it to create_task"),  # type: ignore[arg-type]  # wrong on purpose
+    ("a text for several", lambda m: m.create_tasks("hello"), InvalidTaskError, "'hello'"),  # type: ignore[arg-type]  # wrong on purpose
+    ("payloads by name", lambda m: m.create_tasks({"a": Job("a")}), InvalidTaskError, "{'a': Job("),  # type: ignore[dict-item]  # wrong on purpose
+    ("nothing for several", lambda m: m.create_tasks(None), InvalidTaskError, "got None"),  # type: ignore[arg-type]  # wrong on purpose
+    ("a strict_order that is a method", lambda m: m.create_task(Asked("a")), InvalidTaskError, "ClassVar[bool] = True"),
+    (
+        "a strict_order that is a number",
+        lambda m: m.create_task(Strict("a", strict_order=1)),
+        InvalidTaskError,
+        "got 1",
+    ),
+    (
+        "a strict_order that is None",
+        lambda m: m.create_task(Strict("a", strict_order=None)),
+        InvalidTaskError,
+        "got None",
     ),
     (
         "one bad payload among good ones",
