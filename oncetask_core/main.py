@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from oncetask_core.errors import ConfigurationError, OncetaskError
 from oncetask_core.logs import TaskContextFilter
@@ -84,11 +85,13 @@ def _log_to_stderr(level: str) -> None:
 def find_manager(reference: str) -> TaskManager:
     """Return the manager that `module:attribute` names, importing the module from here or the installed packages.
 
+    Whatever the module's own code raises is passed on.
+
     Raises:
         ConfigurationError: There is no such module or attribute, or it is no manager.
     """
     module_name, _, attribute = reference.partition(":")
-    if not module_name or not attribute:
+    if not module_name or not attribute or module_name.startswith("."):
         raise ConfigurationError(
             value=reference,
             rule="a manager is named as module:attribute",
@@ -96,16 +99,9 @@ def find_manager(reference: str) -> TaskManager:
         )
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    module = _imported(module_name)
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise ConfigurationError(
-            value=module_name,
-            rule="the module can be imported from here",
-            remedy="Check the name and the folder.",
-        ) from error
+        found = getattr(module, attribute)
     except AttributeError as error:
         raise ConfigurationError(
             value=reference, rule=f"the module {module_name} has this attribute", remedy="Check the name."
@@ -113,3 +109,14 @@ def find_manager(reference: str) -> TaskManager:
     if not isinstance(found, TaskManager):
         raise ConfigurationError(value=found, rule=f"{reference} is a TaskManager", remedy="Name the manager itself.")
     return found
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):  # something else that the module imports
+            raise
+        raise ConfigurationError(
+            value=name, rule="the module can be imported from here", remedy="Check the name and the folder."
+        ) from error
