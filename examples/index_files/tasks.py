@@ -3,7 +3,7 @@
 import ast
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -22,7 +22,6 @@ from oncetask import (
     TaskFilter,
     TaskManager,
 )
-from oncetask_core.payload import plain
 
 LEASE_SECONDS = 2.0
 FAILURES_BEFORE_SUCCESS = 2
@@ -199,7 +198,8 @@ async def _facts_of(manager: TaskManager, files: TaskFilter) -> dict[str, object
     cursor = None
     while True:
         page = await manager.list_tasks(files, limit=1000, cursor=cursor)
-        facts |= {task.read_as(IndexFile).path: plain(task.result) for task in page.tasks if task.result is not None}
+        indexed = [task for task in page.tasks if task.result is not None]
+        facts |= {task.read_as(IndexFile).path: asdict(task.result_as(FileFacts)) for task in indexed}
         cursor = page.cursor
         if cursor is None:
             return facts

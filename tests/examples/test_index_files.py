@@ -1,11 +1,13 @@
 """The demo's verdict sees what it claims to see, and the demo itself runs on a small tree."""
 
+import ast
 import sqlite3
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from examples.index_files import scan
 from examples.index_files.__main__ import main, more_violations
 from examples.index_files.experiment import Killed, Plan
 from examples.index_files.ledger import Entry, Ledger
@@ -90,6 +92,17 @@ def test_what_store_and_ledger_cannot_tell_is_seen(
     found = more_violations(plan, again, killed, in_time=in_time)
 
     assert [violation.partition(": ")[0] for violation in found] == says
+
+
+def test_the_example_imports_what_users_import() -> None:
+    """Of the library, that is the one module `oncetask`."""
+    folder = Path(scan.__file__).parent
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in folder.glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+
+    assert {name for name in imported if name.startswith("oncetask")} == {"oncetask"}
 
 
 def test_the_demo_runs_and_its_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
