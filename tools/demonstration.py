@@ -1,7 +1,8 @@
 """The demo: `python -m tools.demonstration [PATH] [--store URL] [ARGUMENT ...]`.
 
 A store may also be called by the name of a server that was started around this command: `--store postgresql`. Its
-tables are made first, as an administrator would. `--store firestore` is a project of its own on the emulator.
+tables are made first, as an administrator would, unless there is nothing to index: then nothing is written.
+`--store firestore` is a project of its own on the emulator.
 """
 
 import os
@@ -31,12 +32,13 @@ def surroundings(variables: Mapping[str, str]) -> dict[str, str]:
 def main() -> int:
     """Run the example; return its exit code."""
     arguments = with_urls(sys.argv[1:])
+    example = [sys.executable, "-m", "examples.index_files", *arguments]
     for url in arguments:
         if url.startswith(SCHEMES):
-            code = run([sys.executable, "-m", "oncetask_sql", "migrate", url])
+            code = run([*example, "--check"]) or run([sys.executable, "-m", "oncetask_sql", "migrate", url])
             if code:
                 return code
-    return run([sys.executable, "-m", "examples.index_files", *arguments], surroundings(os.environ))
+    return run(example, surroundings(os.environ))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""`python -m examples.index_files [PATH] [--store URL]`: exit code 0 if every promise held, else 1."""
+"""`python -m examples.index_files [PATH] [--store URL]`.
+
+The exit code is 0 if every promise held, 1 if one was broken, and 2 if there is nothing to index.
+"""
 
 import argparse
 import asyncio
@@ -10,10 +13,11 @@ from pathlib import Path
 
 from examples.index_files.experiment import Killed, Plan, Workers, create, finish
 from examples.index_files.ledger import Ledger
-from examples.index_files.scan import Found, default_trees, scan
+from examples.index_files.progress import Progress, say
+from examples.index_files.scan import Found, found_below
 from examples.index_files.tasks import make_manager
 from examples.index_files.verdict import Expected, Verdict, judge
-from oncetask import OnceTask, TaskManager
+from oncetask import InputError, OnceTask, TaskManager
 
 PAGE = 1000
 
@@ -26,18 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--store", help="a store URL; by default a new SQLite file")
     parser.add_argument("--folder", type=Path, help="where summaries, ledger and the default store go")
+    parser.add_argument("--check", action="store_true", help="only look whether there is something to index")
     options = parser.parse_args(arguments)
+    try:
+        found = found_below(options.path)
+    except InputError as error:
+        print(f"index_files: {error}", file=sys.stderr)
+        return 2
+    if options.check:
+        return 0
     with tempfile.TemporaryDirectory(prefix="oncetask-demo-") as temporary:
         folder = Path(temporary) if options.folder is None else options.folder
         folder.mkdir(parents=True, exist_ok=True)
         store = options.store or f"sqlite:///{folder / 'index.db'}"
-        return asyncio.run(run(store, found_below(options.path), folder))
-
-
-def found_below(path: Path | None) -> list[Found]:
-    """Return the files below a directory, or those of the default trees."""
-    trees = default_trees() if path is None else [(path.resolve(), None)]
-    return [file for root, files in trees for file in scan(root, files)]
+        return asyncio.run(run(store, found, folder))
 
 
 async def run(store: str, found: Sequence[Found], folder: Path) -> int:
@@ -52,7 +58,7 @@ async def run(store: str, found: Sequence[Found], folder: Path) -> int:
         killed = await run_workers(manager, workers, kill=plan.new_files > 0)
         again = await create(manager, found, folder)
         say(f"second run: {again.new_files} new file tasks, {again.new_folders} new folder tasks")
-        in_time = await finish(manager, show)
+        in_time = await finish(manager, Progress())
     finally:
         workers.stop()
     tasks = await every_task(manager)
@@ -73,7 +79,7 @@ async def run_workers(manager: TaskManager, workers: Workers, *, kill: bool) -> 
     if killed is not None:
         say(f"killed worker-1 (pid {killed.pid}) while it held {len(killed.leased)} tasks; worker-3 takes over")
         workers.start("worker-3")
-    await finish(manager, show)
+    await finish(manager, Progress())
     return killed
 
 
@@ -107,17 +113,6 @@ async def every_task(manager: TaskManager) -> list[OnceTask[object]]:
         cursor = page.cursor
         if cursor is None:
             return tasks
-
-
-def say(line: str) -> None:
-    """Print a line of the story."""
-    print(f"\r{line:<78}", flush=True)
-
-
-def show(line: str) -> None:
-    """Show progress: in place on a terminal, else not at all."""
-    if sys.stdout.isatty():
-        print(f"\r{line:<78}", end="", flush=True)
 
 
 def report(verdict: Verdict, plan: Plan, killed: Killed | None, *, seconds: float) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from oncetask import ConfigurationError
+
 SKIPPED = {"__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib"}
 LARGEST = 400_000
 
@@ -19,6 +21,29 @@ class Found:
     path: str
     folder: str
     digest: str
+
+
+def found_below(path: Path | None) -> list[Found]:
+    """Return the files below a directory, or those of the default trees.
+
+    Raises:
+        ConfigurationError: It is no directory, or none of the files in it is to be indexed.
+    """
+    if path is not None and not path.is_dir():
+        raise ConfigurationError(
+            value=str(path),
+            rule="what is indexed is a directory that exists",
+            remedy="Name one, or none for this project and the standard library.",
+        )
+    trees = default_trees() if path is None else [(path.resolve(), None)]
+    found = [file for root, files in trees for file in scan(root, files)]
+    if not found:
+        raise ConfigurationError(
+            value=str(path),
+            rule=f"a tree to index has a file of at most {LARGEST:,} bytes, in no folder that is hidden or skipped",
+            remedy=f"Name another; skipped are {', '.join(sorted(SKIPPED))}.",
+        )
+    return found
 
 
 def scan(root: Path, files: Iterable[Path] | None = None) -> Iterator[Found]:

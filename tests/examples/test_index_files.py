@@ -11,6 +11,7 @@ from examples.index_files import scan
 from examples.index_files.__main__ import main, more_violations
 from examples.index_files.experiment import Killed, Plan
 from examples.index_files.ledger import Entry, Ledger
+from examples.index_files.progress import Progress
 from examples.index_files.verdict import Expected, judge
 from oncetask import OnceTask, Outcome
 from oncetask_core.task import NewTask, born
@@ -92,6 +93,47 @@ def test_what_store_and_ledger_cannot_tell_is_seen(
     found = more_violations(plan, again, killed, in_time=in_time)
 
     assert [violation.partition(": ")[0] for violation in found] == says
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("missing", "a directory that"), ("file.py", "a directory that"), ("empty", "has a file")]
+)
+def test_a_tree_without_any_file_is_refused(
+    name: str, rule: str, *, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names it, the rule and the way out; nothing is written."""
+    (tmp_path / "empty" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "empty" / "__pycache__" / "skipped.py").touch()
+    (tmp_path / "file.py").touch()
+    place = tmp_path / "place"
+
+    assert main([str(tmp_path / name), "--folder", str(place), "--store", f"sqlite:///{place}.db"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("index_files: ")
+    assert f"{rule} " in said
+    assert str(tmp_path / name)[:100] in said
+    assert "Name " in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file.py"]
+
+
+def test_a_tree_can_be_checked_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is run and nothing is written."""
+    (tmp_path / "file.py").touch()
+
+    assert main([str(tmp_path), "--folder", str(tmp_path / "place"), "--check"]) == 0
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "place").exists()
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of what is shown every quarter of a second, a line every two seconds is printed."""
+    time = iter([0.0, 0.25, 1.75, 2.0, 2.0, 2.25, 4.0, 4.0])
+    progress = Progress(lambda: next(time))
+
+    for number in range(5):
+        progress(f"line {number}")
+
+    assert capsys.readouterr().out == "line 2\nline 4\n"
 
 
 def test_the_example_imports_what_users_import() -> None:

@@ -10,17 +10,23 @@ from tools import demonstration
 POSTGRESQL = "postgresql://somebody@127.0.0.1:1/shop"
 MIGRATE = ["oncetask_sql", "migrate", POSTGRESQL]
 DEMO = ["examples.index_files", "--store", POSTGRESQL]
+CHECK = [*DEMO, "--check"]
 Ran = list[tuple[Sequence[str], Mapping[str, str]]]
 
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
-    """The commands that the demo runs, none of which is run; the third one fails."""
+    """The commands that the demo runs, none of which is run; the fifth one fails."""
+    return noted(monkeypatch, failing=5)
+
+
+def noted(monkeypatch: pytest.MonkeyPatch, *, failing: int) -> Ran:
+    """Return the list in which every command is noted from now on; the one of this number fails."""
     commands: Ran = []
 
     def note(command: Sequence[str], variables: Mapping[str, str] | None = None) -> int:
         commands.append((command[2:], variables or {}))
-        return 7 if len(commands) == 3 else 0
+        return 7 if len(commands) == failing else 0
 
     for name in ("POSTGRESQL", "MARIADB", "FIRESTORE"):
         monkeypatch.delenv(f"ONCETASK_TEST_{name}", raising=False)
@@ -39,7 +45,16 @@ def test_a_server_is_called_by_its_name(ran: Ran, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ONCETASK_TEST_POSTGRESQL", POSTGRESQL)
 
     assert [demo_on("postgresql", monkeypatch) for _ in range(2)] == [0, 7]
-    assert [command for command, _ in ran] == [MIGRATE, DEMO, MIGRATE]
+    assert [command for command, _ in ran] == [CHECK, MIGRATE, DEMO, CHECK, MIGRATE]
+
+
+def test_nothing_is_written_for_a_tree_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table is made where there is nothing to index; the exit code is that of the refusal."""
+    ran = noted(monkeypatch, failing=1)
+    monkeypatch.setenv("ONCETASK_TEST_POSTGRESQL", POSTGRESQL)
+
+    assert demo_on("postgresql", monkeypatch) == 7
+    assert [command for command, _ in ran] == [CHECK]
 
 
 def test_an_emulator_is_named_to_its_clients(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
