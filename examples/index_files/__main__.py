@@ -8,13 +8,14 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from examples.index_files.experiment import Killed, Plan, Workers, create, finish
 from examples.index_files.ledger import Ledger
 from examples.index_files.progress import Progress, say
 from examples.index_files.scan import Found, found_below
+from examples.index_files.summaries import incomplete
 from examples.index_files.tasks import make_manager
 from examples.index_files.verdict import Expected, Verdict, judge
 from oncetask import InputError, OnceTask, TaskManager
@@ -53,6 +54,7 @@ async def run(store: str, found: Sequence[Found], folder: Path) -> int:
     workers = Workers(store, folder / "ledger.db")
     started = time.monotonic()
     try:
+        earlier = {task.id for task in await every_task(manager) if not task.is_live}
         plan = await create(manager, found, folder)
         say(f"{plan.files} files: {plan.new_files} new tasks, {plan.new_folders} new folder tasks in {store}")
         killed = await run_workers(manager, workers, kill=plan.new_files > 0)
@@ -63,9 +65,14 @@ async def run(store: str, found: Sequence[Found], folder: Path) -> int:
         workers.stop()
     tasks = await every_task(manager)
     await manager.close()
-    verdict = judge(tasks, ledger.entries(), expected_of(plan, again, killed))
-    violations = [*verdict.violations, *more_violations(plan, again, killed, in_time=in_time)]
-    report(verdict, plan, killed, seconds=time.monotonic() - started)
+    verdict = judge(tasks, ledger.entries(), expected_of(plan, again, killed, earlier=earlier))
+    unwritten = incomplete(tasks, plan.summaries)
+    violations = [
+        *verdict.violations,
+        *(f"no complete summary: {target}" for target in unwritten),
+        *more_violations(plan, again, killed, in_time=in_time),
+    ]
+    report(verdict, plan, killed, unwritten=len(unwritten), seconds=time.monotonic() - started)
     for violation in violations:
         print(f"VIOLATION: {violation}", file=sys.stderr)
     return 1 if violations else 0
@@ -83,12 +90,15 @@ async def run_workers(manager: TaskManager, workers: Workers, *, kill: bool) -> 
     return killed
 
 
-def expected_of(plan: Plan, again: Plan, killed: Killed | None) -> Expected:
+def expected_of(plan: Plan, again: Plan, killed: Killed | None, *, earlier: Collection[str]) -> Expected:
     """Return what must be true at the end."""
     return Expected(
         created=plan.ids | again.ids,
+        earlier=earlier,
         cancelled=plan.cancelled | again.cancelled,
-        killed_pid=0 if killed is None else killed.pid,
+        flaky=plan.flaky | again.flaky,
+        recurring=plan.recurring | again.recurring,
+        killed_pids=() if killed is None else (killed.pid,),
         leased_at_kill=frozenset() if killed is None else killed.leased,
     )
 
@@ -115,13 +125,16 @@ async def every_task(manager: TaskManager) -> list[OnceTask[object]]:
             return tasks
 
 
-def report(verdict: Verdict, plan: Plan, killed: Killed | None, *, seconds: float) -> None:
+def report(verdict: Verdict, plan: Plan, killed: Killed | None, *, unwritten: int, seconds: float) -> None:
     """Print the figures."""
     rows = [
         ("files", plan.files),
         ("tasks", verdict.tasks),
         ("handler runs", verdict.runs),
         ("retried", verdict.retried),
+        ("occurrences of the recurring tasks", verdict.occurrences),
+        ("clean-ups of the cancelled tasks", verdict.cleaned_up),
+        ("new summaries of folders", plan.new_folders - unwritten),
         ("leased when the worker was killed", 0 if killed is None else len(killed.leased)),
         ("re-run by another process after the kill", verdict.rerun_elsewhere),
         ("completed", verdict.completed),

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -31,6 +32,10 @@ class Plan:
     new_folders: int = 0
     ids: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
+    flaky: set[str] = field(default_factory=set)
+    recurring: set[str] = field(default_factory=set)
+    summaries: set[str] = field(default_factory=set)
+    """The ids of the folder tasks that are new."""
 
 
 async def create(manager: TaskManager, found: Sequence[Found], folder: Path) -> Plan:
@@ -39,22 +44,25 @@ async def create(manager: TaskManager, found: Sequence[Found], folder: Path) -> 
     summaries = [_summary(name, found, folder) for name in sorted({file.folder for file in found})]
     plan = Plan(files=len(files), folders=len(summaries))
     for start in range(0, len(files), PAGE):
-        plan.new_files += _note(plan, await manager.create_tasks(files[start : start + PAGE]))
-    plan.new_folders = _note(plan, await manager.create_tasks(summaries))
+        plan.new_files += len(_note(plan, await manager.create_tasks(files[start : start + PAGE])))
+    plan.summaries = _note(plan, await manager.create_tasks(summaries))
+    plan.new_folders = len(plan.summaries)
     now = datetime.now(UTC)
     run = f"{now:%Y%m%dT%H%M%S.%f}"
-    reminder = SendReminder(run)
-    special = [CallFlakyService(run), NoteTime(run, now.replace(microsecond=0)), reminder]
-    _note(plan, await manager.create_tasks(special))
+    flaky, clock, reminder = CallFlakyService(run), NoteTime(run, now.replace(microsecond=0)), SendReminder(run)
+    _note(plan, await manager.create_tasks([flaky, clock, reminder]))
     await manager.cancel_task(reminder.idempotent_id())
     plan.cancelled.add(reminder.idempotent_id())
+    plan.flaky.add(flaky.idempotent_id())
+    plan.recurring.add(clock.idempotent_id())
     return plan
 
 
-def _note(plan: Plan, created: Iterable[Created[object]]) -> int:
+def _note(plan: Plan, created: Iterable[Created[object]]) -> set[str]:
+    """Note the ids; return those that are new."""
     answers = list(created)
     plan.ids |= {answer.id for answer in answers}
-    return sum(bool(answer) for answer in answers)
+    return {answer.id for answer in answers if answer}
 
 
 def _summary(name: str, found: Sequence[Found], folder: Path) -> SummarizeFolder:
@@ -101,7 +109,8 @@ class Workers:
             await asyncio.sleep(LOOK_EVERY)
             if len(await _leased_by(manager, name)) < LEAST_LEASED:
                 continue
-            process.send_signal(signal.SIGSTOP)
+            _freeze(process)
+            await asyncio.sleep(LOOK_EVERY)  # what it had sent already reaches the store
             leased = await _leased_by(manager, name)
             if len(leased) >= LEAST_LEASED:
                 process.kill()
@@ -122,6 +131,12 @@ class Workers:
                 process.kill()
                 process.wait()
         self._processes.clear()
+
+
+def _freeze(process: "subprocess.Popen[bytes]") -> None:
+    """Stop the process; when this returns, none of its threads runs any more."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)
 
 
 async def _leased_by(manager: TaskManager, name: str) -> set[str]:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def test_nothing_is_lost_or_doubled_whatever_happens_to_processes(url: str, tmp_
         entries = Ledger(ledger).entries()
 
         assert (len(workers.ended), len(workers.stopped)) == (ROUNDS, ROUNDS)
-        check_ledger(tasks, entries)
+        check_ledger(tasks, entries, killed_pids=workers.ended)
         assert overlaps(tasks, entries, workers) == []
 
 
@@ -78,10 +78,20 @@ async def everything(manager: TaskManager) -> Sequence[OnceTask[object]]:
             return tasks
 
 
-def check_ledger(tasks: Sequence[OnceTask[object]], entries: Sequence[Entry]) -> None:
+def check_ledger(
+    tasks: Sequence[OnceTask[object]], entries: Sequence[Entry], *, killed_pids: Collection[int] = ()
+) -> None:
     """Fail unless each task ended once, with the result of a handler that the ledger saw end under that lease."""
-    ids = [task.id for task in tasks]
-    verdict = judge(tasks, entries, Expected(created=ids, cancelled=(), killed_pid=0, leased_at_kill=()))
+    expected = Expected(
+        created=[task.id for task in tasks],
+        earlier=(),
+        cancelled=(),
+        flaky=(),
+        recurring=(),
+        killed_pids=killed_pids,
+        leased_at_kill=(),
+    )
+    verdict = judge(tasks, entries, expected)
     assert verdict.violations == []
     ended = {(entry.task, entry.lease) for entry in entries if entry.event == "end"}
     assert [task.id for task in tasks if (task.id, str(task.result).strip('"')) not in ended] == []
