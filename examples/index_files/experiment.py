@@ -18,6 +18,8 @@ from oncetask import Created, TaskFilter, TaskManager, TaskStatus
 
 LEAST_LEASED = 3
 LOOK_EVERY = 0.02
+LINGER = 1.0
+"""By how much longer the worker that is to be killed takes for a group of files: a small tree is done in no time."""
 GIVE_UP_AFTER = 170.0
 PAGE = 1000
 
@@ -94,9 +96,9 @@ class Workers:
         ]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str) -> None:
-        """Start a worker process under this name."""
-        self._processes[name] = subprocess.Popen([*self._command, "--name", name])
+    def start(self, name: str, *, linger: float = 0.0) -> None:
+        """Start a worker process under this name, which may take longer for its files than it needs."""
+        self._processes[name] = subprocess.Popen([*self._command, "--name", name, "--linger", str(linger)])
 
     async def kill_one_that_holds_tasks(self, name: str, manager: TaskManager) -> Killed | None:
         """Kill the worker with SIGKILL at a moment when it holds at least three tasks; None if there is no such moment.
@@ -137,6 +139,14 @@ def _freeze(process: "subprocess.Popen[bytes]") -> None:
     """Stop the process; when this returns, none of its threads runs any more."""
     process.send_signal(signal.SIGSTOP)
     os.waitpid(process.pid, os.WUNTRACED)
+
+
+async def until_it_holds_tasks(name: str, manager: TaskManager) -> None:
+    """Wait until the worker holds at least three tasks, or until there is no more work."""
+    while await has_work(manager):
+        if len(await _leased_by(manager, name)) >= LEAST_LEASED:
+            return
+        await asyncio.sleep(LOOK_EVERY)
 
 
 async def _leased_by(manager: TaskManager, name: str) -> set[str]:

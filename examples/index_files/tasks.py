@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import json
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,10 +125,10 @@ def index(task: OnceTask[IndexFile]) -> FileFacts:
     return FileFacts(size=len(content), lines=content.count(b"\n"), definitions=definitions)
 
 
-def make_manager(store: str, ledger: Ledger, *, name: str) -> TaskManager:
+def make_manager(store: str, ledger: Ledger, *, name: str, linger: float = 0.0) -> TaskManager:
     """Return a manager with every handler of this example; the ledger hears of each start, end and accepted end."""
     manager = TaskManager(store, name=name, poll_interval=0.25, shutdown_timeout=10)
-    register_index(manager, ledger)
+    register_index(manager, ledger, linger=linger)
     register_others(manager, ledger)
 
     def note_accepted(event: TaskEvent) -> None:
@@ -138,8 +139,8 @@ def make_manager(store: str, ledger: Ledger, *, name: str) -> TaskManager:
     return manager
 
 
-def register_index(manager: TaskManager, ledger: Ledger) -> None:
-    """Register the handlers that index files and write one summary for each folder."""
+def register_index(manager: TaskManager, ledger: Ledger, *, linger: float) -> None:
+    """Register the handlers that index files, `linger` seconds longer than it takes, and write a summary per folder."""
 
     @manager.resource_key_handler(IndexFile, lease_duration=LEASE_SECONDS, max_group=20, concurrency=2)
     def index_group(tasks: list[OnceTask[IndexFile]]) -> PerTask:
@@ -148,6 +149,7 @@ def register_index(manager: TaskManager, ledger: Ledger) -> None:
             ledger.note("start", task)
             outcomes[task.id] = index(task)
             ledger.note("end", task)
+            time.sleep(linger / len(tasks))
         return PerTask(outcomes)
 
     @manager.resource_key_handler(SummarizeFolder, lease_duration=LEASE_SECONDS)

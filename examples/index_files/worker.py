@@ -1,4 +1,7 @@
-"""One worker process of the example: `python -m examples.index_files.worker --store URL --ledger FILE --name NAME`."""
+"""One worker process of the example: `python -m examples.index_files.worker --store URL --ledger FILE --name NAME`.
+
+With `--linger SECONDS` each of its groups of files takes that much longer, so that it can be caught holding one.
+"""
 
 import argparse
 import asyncio
@@ -14,9 +17,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for option in ("--store", "--ledger", "--name"):
         parser.add_argument(option, required=True)
+    parser.add_argument("--linger", type=float, default=0.0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    asyncio.run(make_manager(options.store, Ledger(Path(options.ledger)), name=options.name).run())
+    ledger = Ledger(Path(options.ledger))
+    asyncio.run(make_manager(options.store, ledger, name=options.name, linger=options.linger).run())
 
 
 if __name__ == "__main__":
