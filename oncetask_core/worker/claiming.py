@@ -101,8 +101,8 @@ class Claimer:
         return False
 
     async def _claim_others(self, handlers: Sequence[Handler]) -> bool:
-        asking = frozenset(one.kind for one in handlers) if self.hungry else self._full | self._freed
-        wanted = [one for one in handlers if one.kind in asking - self.crowded]
+        asking = (frozenset(one.kind for one in handlers) if self.hungry else self._full | self._freed) - self.crowded
+        wanted = [one for one in handlers if one.kind in asking]
         demands = self._launcher.slots.demands(wanted, patient=() if self.thorough else self._full)
         asked = {kind for demand in demands for kind in demand.slots}
         self._full -= asked
