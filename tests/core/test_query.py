@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-import msgspec
 import pytest
 
 from oncetask_core.errors import ConfigurationError
@@ -173,11 +172,9 @@ REFUSED: list[tuple[Mapping[str, object], str, str]] = [
 
 @pytest.mark.parametrize(("fields", "says", "way_out"), REFUSED)
 def test_filters_of_something_else_are_refused(fields: dict[str, object], says: str, way_out: str) -> None:
-    """What no store could compare, or each in a way of its own, makes no filter, nor a copy of one."""
+    """What no store could compare, or each in a way of its own, makes no filter."""
     with pytest.raises(ConfigurationError) as caught:
         TaskFilter(**fields)  # type: ignore[arg-type]  # wrong on purpose
-    with pytest.raises(ConfigurationError):
-        msgspec.structs.replace(TaskFilter(), **fields)
 
     assert says in str(caught.value)
     assert way_out in caught.value.remedy
