@@ -1,7 +1,6 @@
 """Opening one connection: the file's mode, durability and caches."""
 
 import functools
-import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -58,7 +57,7 @@ class FileConnection(sqlite3.Connection):
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - three times as fast as Path.stat, before every write
+        found = path.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
